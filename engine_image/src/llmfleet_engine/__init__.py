@@ -1,0 +1,1 @@
+"""The launcher inside llmfleet engine images."""
