@@ -1,0 +1,48 @@
+"""``spec.resources``: what one replica needs from a node."""
+
+from typing import Final
+
+from pydantic import Field
+
+from llmfleet.api.part import Part
+from llmfleet.api.units import Quantity
+
+DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
+
+
+class Gpu(Part):
+    """GPUs of one replica."""
+
+    count: int | None = Field(
+        None,
+        description="GPUs of one replica; 0 runs the engine on CPUs. Default: tensorParallelSize x "
+        "pipelineParallelSize.",
+        ge=0,
+        le=64,
+    )
+    resource_name: str | None = Field(
+        None,
+        description="Extended resource that counts GPUs on the nodes. Default: nvidia.com/gpu.",
+        pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+        max_length=253,
+    )
+    product: str | None = Field(
+        None,
+        description="GPU model, as in the node label nvidia.com/gpu.product, such as NVIDIA-A100-SXM4-80GB.",
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        max_length=63,
+    )
+
+
+class Resources(Part):
+    """What one replica requests; GPUs and memory are limits as well, CPU is not."""
+
+    gpu: Gpu | None = Field(None, description="GPUs: how many and of which kind.")
+    cpu: Quantity | None = Field(None, description="CPU requested, in cores such as 8 or 500m. Default: 1.")
+    memory: Quantity | None = Field(
+        None, description="Memory requested, also the limit, such as 64Gi. Default: none asked for."
+    )
+    shared_memory: Quantity | None = Field(
+        None,
+        description="Size of /dev/shm, which counts as memory. Default: 2Gi.",
+    )
