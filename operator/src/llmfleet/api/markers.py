@@ -124,18 +124,21 @@ class IntOrString:
 
     pattern: str | None
     max_length: int
+    minimum: int | None
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         del core_schema, handler  # the Python type may be a custom one that has no JSON schema at all
         schema: JsonSchemaValue = {"x-kubernetes-int-or-string": True, "maxLength": self.max_length}
         if self.pattern is not None:
             schema["pattern"] = self.pattern
+        if self.minimum is not None:
+            schema["minimum"] = self.minimum
         return schema
 
 
-def int_or_string(*, pattern: str | None = None, max_length: int) -> IntOrString:
-    """Mark a field as integer or string; `pattern` and `max_length` bind the string form only."""
-    return IntOrString(pattern=pattern, max_length=max_length)
+def int_or_string(*, pattern: str | None = None, max_length: int, minimum: int | None = None) -> IntOrString:
+    """Mark a field as integer or string; `pattern` and `max_length` bind the string form, `minimum` the integer."""
+    return IntOrString(pattern=pattern, max_length=max_length, minimum=minimum)
 
 
 @dataclass(frozen=True, slots=True)
