@@ -1,0 +1,190 @@
+"""What nodes change on the machine outside their own folders, and how it is put back.
+
+Everything here works from what is found on the machine, not from what a run remembers: it must also clean up after a
+run that was killed, and after one whose containerd can no longer be asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.cluster import network
+from tests.cluster.cache import locked
+from tests.cluster.places import MACHINE_STATE, state_root
+from tests.cluster.process import kill_all, wait_for
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+# The kubelet writes these, and they hold for the whole machine.
+_SYSCTLS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+_CONTAINER_LOG_LINKS = Path("/var/log/containers")
+_CNI_RESULTS = Path("/var/lib/cni/results")
+_SHIM_SOCKETS = Path("/run/containerd/s")
+# Folders that a node creates on a machine without Kubernetes; removed again when nothing else uses them.
+_FOLDERS = (
+    _CONTAINER_LOG_LINKS,
+    _CNI_RESULTS,
+    _CNI_RESULTS.parent,
+    _SHIM_SOCKETS,
+    _SHIM_SOCKETS.parent,
+)
+
+
+def borrow(name: str) -> None:
+    """Note the machine's settings before the first cluster with nodes changes them."""
+    with locked(MACHINE_STATE / "host.lock", "another cluster to start or stop"):
+        record = _load()
+        record.setdefault("sysctls", {key: value for key in _SYSCTLS if (value := _sysctl(key)) is not None})
+        record.setdefault("folders", [str(folder) for folder in _FOLDERS if not folder.exists()])
+        record["clusters"] = sorted({*record.get("clusters", []), f"{state_root()}/{name}"})
+        _save(record)
+
+
+def give_back(name: str) -> None:
+    """Restore the machine's settings when no cluster with nodes is left."""
+    if not (MACHINE_STATE / "host.json").exists():
+        return
+    with locked(MACHINE_STATE / "host.lock", "another cluster to start or stop"):
+        record = _load()
+        own = f"{state_root()}/{name}"
+        users = [path for path in record.get("clusters", []) if path != own and Path(path).is_dir()]
+        if users:
+            _save(record | {"clusters": users})
+            return
+        for key, value in record.get("sysctls", {}).items():
+            if _sysctl(key) != value:
+                (Path("/proc/sys") / key).write_text(value)
+        for folder in record.get("folders", []):
+            with contextlib.suppress(OSError):  # somebody else's files are in it, or it never came to be
+                Path(folder).rmdir()
+        (MACHINE_STATE / "host.json").unlink(missing_ok=True)
+
+
+def cgroup(name: str, node: int) -> str:
+    """Return the cgroup below which a node keeps its pods, the same in every hierarchy."""
+    return f"llmf-{name}-n{node}"
+
+
+def create_cgroup(cgroup_name: str) -> None:
+    """Create a cgroup in every hierarchy of the machine: the kubelet wants its root to exist."""
+    for hierarchy in _hierarchies():
+        target = hierarchy / cgroup_name
+        target.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            # Version 1 starts a child cpuset empty, and nothing may run in it then.
+            if (target / setting).exists() and not (target / setting).read_text().strip():
+                (target / setting).write_text((hierarchy / setting).read_text())
+
+
+def sweep(name: str, state: Path) -> None:
+    """Remove every trace of the cluster's nodes: processes, mounts, cgroups, namespaces, links to their files."""
+    roots = [root for node in _nodes(name) for root in _cgroup_roots(cgroup(name, node))]
+    spaces = network.namespaces(name)
+    _kill_until_empty(roots, spaces)
+    _remove_shim_sockets(state)
+    _unmount(state)
+    for root in roots:
+        for folder, _, _ in os.walk(root, topdown=False):
+            with contextlib.suppress(FileNotFoundError):
+                Path(folder).rmdir()
+    for space in spaces:
+        network.delete(space)
+    for link in _CONTAINER_LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{state}/"):
+            link.unlink()
+    for result in _CNI_RESULTS.glob(f"{cni_network(name)}-*"):
+        result.unlink()
+
+
+def cni_network(name: str) -> str:
+    """Return the name of the cluster's pod network, which marks files that CNI keeps outside the state folder."""
+    return f"llmf.{name}.pods"
+
+
+def remove_state(state: Path) -> None:
+    """Delete the cluster's state folder; nothing may be mounted below it any more."""
+    if state.exists():
+        # rmtree of an image's files takes seconds in Python.
+        subprocess.run(["rm", "-rf", "--one-file-system", str(state)], check=True)
+
+
+def _kill_until_empty(roots: list[Path], spaces: list[str]) -> None:
+    def left() -> set[int]:
+        pids = {pid for root in roots for pid in _pids_below(root)} | {
+            pid for space in spaces for pid in network.processes(space)
+        }
+        kill_all(pids)
+        return pids
+
+    wait_for(lambda: not left(), "the nodes' processes to end after SIGKILL", timeout_s=20, state=lambda: str(left()))
+
+
+def _pids_below(root: Path) -> set[int]:
+    pids: set[int] = set()
+    for listing in root.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):
+            pids.update(int(pid) for pid in listing.read_text().split())
+    return pids
+
+
+def _nodes(name: str) -> list[int]:
+    prefix = f"llmf-{name}-n"
+    found = {path.name.removeprefix(prefix) for root in _hierarchies() for path in root.glob(f"{prefix}*")}
+    return sorted(int(number) for number in found if number.isdigit())
+
+
+def _cgroup_roots(cgroup_name: str) -> list[Path]:
+    return [path for hierarchy in _hierarchies() if (path := hierarchy / cgroup_name).is_dir()]
+
+
+def _hierarchies() -> list[Path]:
+    """Return the root of every cgroup hierarchy: one on version 2, one for each controller on version 1."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        return [CGROUPS]
+    return sorted({path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()})
+
+
+def _remove_shim_sockets(state: Path) -> None:
+    # containerd puts these into a folder of its own choosing; each bundle remembers its socket.
+    for bundle in state.glob("n*/ctd/state/io.containerd.runtime.v2.task/k8s.io/*/address"):
+        Path(bundle.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
+
+
+def _unmount(state: Path) -> None:
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{state}/")), reverse=True):
+        subprocess.run(["umount", "-l", mount.encode().decode("unicode_escape")], check=False, capture_output=True)
+
+
+def _sysctl(key: str) -> str | None:
+    try:
+        return (Path("/proc/sys") / key).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _load() -> dict[str, dict[str, str] | list[str]]:
+    try:
+        record: dict[str, dict[str, str] | list[str]] = json.loads((MACHINE_STATE / "host.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return record
+
+
+def _save(record: dict[str, dict[str, str] | list[str]]) -> None:
+    scratch = MACHINE_STATE / "host.json.tmp"
+    scratch.write_text(json.dumps(record, indent=1))
+    scratch.replace(MACHINE_STATE / "host.json")
+    shutil.chown(MACHINE_STATE / "host.json", "root")

@@ -1,0 +1,207 @@
+"""One node: containerd with runc and CNI's bridge, kubelet and kube-proxy, in a network namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import host, network
+from tests.cluster.errors import ClusterError
+from tests.cluster.gotools import binary
+from tests.cluster.packages import beside
+from tests.cluster.process import Command, Processes, wait_for
+
+PAUSE_IMAGE = "localhost/llmfleet/pause:1"
+
+_CONTAINERD_START_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a cluster.
+
+    Attributes:
+        cluster: The cluster's name.
+        state: The cluster's state folder.
+        number: Counts from 1; the node's name is `n` and this number.
+    """
+
+    cluster: str
+    state: Path
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The name of the Node object."""
+        return f"n{self.number}"
+
+    @property
+    def netns(self) -> str:
+        """The node's network namespace."""
+        return network.node_netns(self.cluster, self.number)
+
+    @property
+    def folder(self) -> Path:
+        """The node's part of the state folder."""
+        return self.state / self.name
+
+    @property
+    def socket(self) -> Path:
+        """Containerd's socket."""
+        return self.folder / "ctd.sock"
+
+    def component(self, program: str) -> str:
+        """Return the component name of one of the node's programs."""
+        return f"{program}-{self.name}"
+
+    def start_runtime(self, processes: Processes) -> None:
+        """Write containerd's files, start it and wait until it answers."""
+        programs = beside() / "usr/bin"
+        for folder in ("cni", "ctd/lib", "ctd/state"):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        (self.folder / "containerd.toml").write_text(self._containerd_config())
+        (self.folder / "cni" / "10-pods.conflist").write_text(json.dumps(self._cni_config()))
+        command = [str(programs / "containerd"), "-c", str(self.folder / "containerd.toml")]
+        path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        component = self.component("containerd")
+        processes.start(component, Command(command, self.netns, {"PATH": path}))
+
+        def answers() -> bool:
+            if processes.pid(component) is None:
+                raise ClusterError(f"{component} ended right after its start", log=processes.log(component))
+            return self.socket.exists() and self._ctr("version").returncode == 0
+
+        wait_for(answers, f"{component} to answer", timeout_s=_CONTAINERD_START_S, log=processes.log(component))
+
+    def import_image(self, archive: Path) -> None:
+        """Load an image archive into the node's containerd."""
+        done = self._ctr("images", "import", "--local", str(archive))
+        if done.returncode != 0:
+            raise ClusterError(f"{self.name} could not import {archive}: {done.stderr.strip()}")
+
+    def images(self) -> set[str]:
+        """Return the names of the images that the node has."""
+        return set(self._ctr("images", "list", "-q").stdout.split())
+
+    def start_kubelet(self, processes: Processes) -> None:
+        """Start kubelet and kube-proxy."""
+        host.create_cgroup(host.cgroup(self.cluster, self.number))
+        resolv = self.state / "resolv.conf"
+        resolv.write_text(f"nameserver {network.DNS_SERVICE_IP}\n")
+        (self.folder / "kubelet.json").write_text(json.dumps(self._kubelet_config(resolv), indent=1))
+        (self.folder / "kube-proxy.json").write_text(json.dumps(self._proxy_config(), indent=1))
+        kubelet = [
+            str(binary("kubelet")),
+            f"--config={self.folder}/kubelet.json",
+            f"--kubeconfig={self.state}/kubeconfigs/{self.name}.yaml",
+            f"--hostname-override={self.name}",
+            f"--node-ip={network.node_ip(self.number)}",
+            f"--root-dir={self.folder}/kubelet",
+            f"--cert-dir={self.folder}/kubelet/pki",
+        ]
+        proxy = [str(binary("kube-proxy")), f"--config={self.folder}/kube-proxy.json"]
+        processes.start(self.component("kubelet"), Command(kubelet, self.netns))
+        processes.start(self.component("kube-proxy"), Command(proxy, self.netns))
+
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(beside() / "usr/bin/ctr"), "-a", str(self.socket), "-n", "k8s.io", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def _containerd_config(self) -> str:
+        cri = 'plugins."io.containerd.grpc.v1.cri"'
+        return f"""version = 2
+root = "{self.folder}/ctd/lib"
+state = "{self.folder}/ctd/state"
+[grpc]
+  address = "{self.socket}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{self.folder}/ctd/opt"
+[{cri}]
+  sandbox_image = "{PAUSE_IMAGE}"
+  disable_apparmor = true
+  # Some machines forbid even root to lower an OOM score or raise a limit; runc would fail without a hint.
+  restrict_oom_score_adj = true
+  # Below the state folder, so that teardown sees whose they are.
+  netns_mounts_under_state_dir = true
+  [{cri}.containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+    [{cri}.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [{cri}.containerd.runtimes.runc.options]
+        BinaryName = "/usr/sbin/runc"
+        Root = "{self.folder}/ctd/runc"
+        SystemdCgroup = false
+  [{cri}.cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{self.folder}/cni"
+"""
+
+    def _cni_config(self) -> dict[str, Any]:
+        bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isDefaultGateway": True,
+            "ipMasq": True,
+            "hairpinMode": True,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": f"{self.folder}/ipam",
+                "ranges": [[{"subnet": network.pod_subnet(self.number)}]],
+            },
+        }
+        portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+        return {"cniVersion": "0.4.0", "name": host.cni_network(self.cluster), "plugins": [bridge, portmap]}
+
+    def _kubelet_config(self, resolv: Path) -> dict[str, Any]:
+        pki = self.state / "pki"
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{host.cgroup(self.cluster, self.number)}",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "oomScoreAdj": 0,
+            "maxOpenFiles": min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1_000_000),
+            "enforceNodeAllocatable": ["none"],
+            # Images cannot be pulled again and the disk belongs to the person: evict and collect nothing.
+            "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+            "imageGCHighThresholdPercent": 100,
+            "imageGCLowThresholdPercent": 99,
+            "localStorageCapacityIsolation": False,
+            "resolvConf": str(resolv),
+            "clusterDNS": [network.DNS_SERVICE_IP],
+            "clusterDomain": "cluster.local",
+            "podLogsDir": f"{self.folder}/pods",
+            "volumePluginDir": f"{self.folder}/kubelet/volume-plugins",
+            "readOnlyPort": 0,
+            "nodeStatusUpdateFrequency": "4s",
+            "tlsCertFile": f"{pki}/{self.name}.crt",
+            "tlsPrivateKeyFile": f"{pki}/{self.name}.key",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "x509": {"clientCAFile": f"{pki}/ca.crt"},
+                "webhook": {"enabled": True},
+            },
+            "authorization": {"mode": "Webhook"},
+        }
+
+    def _proxy_config(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": f"{self.state}/kubeconfigs/kube-proxy.yaml"},
+            "mode": "nftables",
+            "clusterCIDR": network.POD_CIDR,
+            "hostnameOverride": self.name,
+            "bindAddress": "0.0.0.0",  # noqa: S104 - inside the node's namespace
+            "oomScoreAdj": 0,
+            # The limits of connection tracking cannot be written in a namespace.
+            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        }
