@@ -1,0 +1,133 @@
+"""Which Kubernetes resources llmfleet speaks about, and where each lies below the API server's root.
+
+The table is closed on purpose: no discovery request is made, and what is not in it the operator cannot touch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind and its place in the API. `group` is empty for the core group."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The `apiVersion` that objects of this kind carry."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Build the URL path of a collection (no name), an object or its subresource.
+
+        Args:
+            namespace: None for a cluster-scoped kind, or for a list or watch over all namespaces.
+            name: the object's name.
+            subresource: such as `status` or `scale`; needs a name.
+        """
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(name)
+            if subresource is not None:
+                parts.append(subresource)
+        return "/" + "/".join(quote(part, safe=":") for part in parts)
+
+
+_ALL = (
+    Resource("", "v1", "configmaps", "ConfigMap"),
+    Resource("", "v1", "events", "Event"),
+    Resource("", "v1", "namespaces", "Namespace", namespaced=False),
+    Resource("", "v1", "nodes", "Node", namespaced=False),
+    Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
+    Resource("", "v1", "pods", "Pod"),
+    Resource("", "v1", "secrets", "Secret"),
+    Resource("", "v1", "services", "Service"),
+    Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
+    Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
+    Resource("apps", "v1", "deployments", "Deployment"),
+    Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    Resource("coordination.k8s.io", "v1", "leases", "Lease"),
+    Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    Resource("llmfleet.dev", "v1alpha1", "llmdeployments", "LLMDeployment"),
+    Resource("llmfleet.dev", "v1alpha1", "llmgateways", "LLMGateway"),
+    Resource("llmfleet.dev", "v1alpha1", "llmroutes", "LLMRoute"),
+    Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+)
+
+RESOURCES: Mapping[str, Resource] = MappingProxyType({resource.kind: resource for resource in _ALL})
+"""Every resource by its kind."""
+
+
+def resource_of(obj: Mapping[str, Any]) -> Resource:
+    """Find the resource of an object by its apiVersion and kind.
+
+    Raises:
+        ValueError: the object names a kind or version that is not in the table.
+    """
+    api_version, kind = obj.get("apiVersion"), obj.get("kind")
+    resource = RESOURCES.get(str(kind))
+    if resource is None or resource.api_version != api_version:
+        raise ValueError(f"no resource is known for apiVersion {api_version!r}, kind {kind!r}")
+    return resource
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The address of one object. `namespace` is None for cluster-scoped kinds."""
+
+    resource: Resource
+    namespace: str | None
+    name: str
+
+    @classmethod
+    def to(cls, kind: str, name: str, namespace: str | None = None) -> Self:
+        """Name an object by its kind.
+
+        Raises:
+            KeyError: the kind is not in the table.
+            ValueError: a namespace is missing, or given for a cluster-scoped kind.
+        """
+        resource = RESOURCES[kind]
+        if resource.namespaced != (namespace is not None):
+            raise ValueError(f"{kind} {name}: {'needs a' if resource.namespaced else 'has no'} namespace")
+        return cls(resource, namespace, name)
+
+    @classmethod
+    def of(cls, obj: Mapping[str, Any]) -> Self:
+        """Name the object itself.
+
+        Raises:
+            ValueError: unknown kind, no name, or a namespace that is missing or too much.
+        """
+        metadata = obj.get("metadata") or {}
+        name = metadata.get("name")
+        if not name:
+            raise ValueError(f"{obj.get('kind')} without a name")
+        return cls.to(resource_of(obj).kind, str(name), metadata.get("namespace"))
+
+    def path(self, subresource: str | None = None) -> str:
+        """Build the URL path of the object or of one of its subresources."""
+        return self.resource.path(self.namespace, self.name, subresource)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.resource.kind} {self.namespace}/{self.name}"
+            if self.namespace
+            else f"{self.resource.kind} {self.name}"
+        )
