@@ -251,6 +251,9 @@ class Cluster:
             node.start_kubelet(self._processes)
         for node in members:
             self._wait_for_node(node, gpus)
+        if space:
+            dns.wait_ready(self._processes, space)
+        self._wait_for_controllers()
 
     def _start_runtime(self, node: Node, archives: list[Path]) -> None:
         node.start_runtime(self._processes)
@@ -265,6 +268,18 @@ class Cluster:
             return api.ready()
 
         wait_for(ready, "the API server to be ready", timeout_s=_API_READY_S, log=self._processes.log("kube-apiserver"))
+
+    def _wait_for_controllers(self) -> None:
+        """Wait until pods can be made: that takes the account which the controller manager gives each namespace."""
+
+        def account() -> bool:
+            dead = [component for component in self._processes.names() if self._processes.pid(component) is None]
+            if dead:
+                raise ClusterError(f"{dead[0]} ended right after its start", log=self._processes.log(dead[0]))
+            return self._api().get("/api/v1/namespaces/default/serviceaccounts/default") is not None
+
+        log = self._processes.log("kube-controller-manager")
+        wait_for(account, "the controller manager to work", timeout_s=_API_READY_S, log=log)
 
     def _wait_for_node(self, node: Node, gpus: int) -> None:
         kubelet = node.component("kubelet")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from tests.cluster import network
 from tests.cluster.api import Api
+from tests.cluster.errors import ClusterError
 from tests.cluster.gotools import binary
-from tests.cluster.process import Command, Processes
+from tests.cluster.process import Command, Processes, wait_for
+
+_READY_S = 30.0
 
 _SERVICE = "/api/v1/namespaces/kube-system/services/kube-dns"
 _SLICE = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/kube-dns"
@@ -18,7 +22,6 @@ def start(processes: Processes, state: Path, netns: str) -> None:
     corefile = state / "Corefile"
     corefile.write_text(
         f""".:53 {{
-    bind {network.CONTROL_PLANE_IP}
     errors
     health :8080
     ready :8181
@@ -31,6 +34,26 @@ def start(processes: Processes, state: Path, netns: str) -> None:
 """
     )
     processes.start("coredns", Command([str(binary("coredns")), "-conf", str(corefile)], netns))
+
+
+def wait_ready(processes: Processes, netns: str) -> None:
+    """Wait until CoreDNS knows the cluster's Services."""
+    log = processes.log("coredns")
+    ask = [
+        "nsenter",
+        f"--net=/run/netns/{netns}",
+        "busybox",
+        "wget",
+        "-qO-",
+        f"http://{network.CONTROL_PLANE_IP}:8181/ready",
+    ]
+
+    def ready() -> bool:
+        if processes.pid("coredns") is None:
+            raise ClusterError("coredns ended right after its start", log=log)
+        return subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+    wait_for(ready, "coredns to be ready", timeout_s=_READY_S, log=log)
 
 
 def publish(api: Api) -> None:
