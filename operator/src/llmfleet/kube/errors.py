@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BODY_EXCERPT_CHARACTERS = 300
-# How the API server (1.36 and before) words a server-side apply that breaks the schema. It answers 500 without a reason,
+# How the API server (1.36 and before) words an apply that breaks the schema. It answers 500 without a reason,
 # which would look like a fault of its own that goes away by waiting.
 _SCHEMA_BROKEN = "failed to create typed patch object"
 

@@ -1,0 +1,300 @@
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from llmfleet.control.queue import WorkQueue
+
+KEYS = ("a", "b", "c")
+
+
+class FakeTimer:
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeTime:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._calls: list[tuple[float, int, FakeTimer, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: object) -> FakeTimer:
+        timer = FakeTimer()
+        heapq.heappush(self._calls, (when, next(self._numbers), timer, lambda: callback(*args)))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._calls and self._calls[0][0] <= end:
+            self.now, _, timer, call = heapq.heappop(self._calls)
+            if not timer.cancelled:
+                call()
+        self.now = end
+
+    @property
+    def pending(self) -> int:
+        return sum(not timer.cancelled for _, _, timer, _ in self._calls)
+
+
+def take(queue: WorkQueue[str]) -> str | None:
+    """Take a key if one is ready, without an event loop."""
+    if queue._ready.empty():
+        return None
+    try:
+        queue.get().send(None)
+    except StopIteration as got:
+        return str(got.value)
+    raise AssertionError("get() waited although a key was ready")
+
+
+def test_a_key_added_twice_is_handed_out_once() -> None:
+    queue = WorkQueue[str](times=FakeTime())
+    queue.add("a")
+    queue.add("b")
+    queue.add("a")
+    assert queue.depth == 2
+    assert [take(queue), take(queue), take(queue)] == ["a", "b", None]
+
+
+def test_a_key_added_while_worked_on_comes_again_only_after_done() -> None:
+    queue = WorkQueue[str](times=FakeTime())
+    queue.add("a")
+    assert take(queue) == "a"
+    queue.add("a")
+    queue.add("a")
+    assert queue.depth == 1
+    assert take(queue) is None
+    queue.done("a")
+    assert take(queue) == "a"
+    queue.done("a")
+    assert take(queue) is None
+    assert queue.depth == 0
+
+
+def test_done_without_get_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        WorkQueue[str](times=FakeTime()).done("a")
+
+
+def test_of_several_delays_the_earliest_counts() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    for delay_s in (5.0, 2.0, 9.0):
+        queue.add_after("a", delay_s)
+    assert queue.paused == 1
+    time.advance(1.9)
+    assert take(queue) is None
+    time.advance(0.2)
+    assert take(queue) == "a"
+    queue.done("a")
+    time.advance(100)
+    assert take(queue) is None
+    assert time.pending == 0
+
+
+def test_no_delay_means_now() -> None:
+    queue = WorkQueue[str](times=FakeTime())
+    queue.add_after("a", 0)
+    assert take(queue) == "a"
+
+
+def test_failures_back_off_exponentially_up_to_a_limit_and_success_forgets() -> None:
+    queue = WorkQueue[str](first_s=1.0, last_s=10.0, jitter=0.0, times=FakeTime())
+    assert [queue.retry("a") for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert queue.retry("b") == 1.0
+    assert queue.failures("a") == 6
+    queue.forget("a")
+    assert queue.failures("a") == 0
+    assert queue.retry("a") == 1.0
+
+
+def test_a_thousand_failures_do_not_overflow() -> None:
+    queue = WorkQueue[str](times=FakeTime())
+    for _ in range(3000):
+        pause_s = queue.retry("a")
+    assert 150 <= pause_s <= 300
+
+
+def test_jitter_takes_up_to_its_share_off_a_pause() -> None:
+    queue = WorkQueue[int](first_s=1.0, last_s=1.0, jitter=0.4, rng=random.Random(1), times=FakeTime())
+    pauses = [queue.retry(key) for key in range(200)]
+    assert 0.6 <= min(pauses) < 0.63
+    assert 0.97 < max(pauses) <= 1.0
+
+
+def test_retry_after_of_the_server_is_respected() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    assert queue.retry("a", at_least_s=30.0) == 30.0
+    time.advance(29.9)
+    assert take(queue) is None
+    time.advance(0.1)
+    assert take(queue) == "a"
+
+
+def test_an_event_does_not_wait_for_the_pause() -> None:
+    queue = WorkQueue[str](times=FakeTime())
+    queue.retry("a")
+    queue.add("a")
+    assert take(queue) == "a"
+
+
+def test_ages_are_readable() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    assert (queue.oldest_s(), queue.longest_run_s()) == (0.0, 0.0)
+    queue.add("a")
+    time.advance(3)
+    queue.add("b")
+    time.advance(1)
+    assert queue.oldest_s() == 4.0
+    assert take(queue) == "a"
+    assert queue.oldest_s() == 1.0
+    time.advance(2)
+    assert queue.longest_run_s() == 2.0
+    queue.add("a")
+    time.advance(2)
+    assert queue.oldest_s() == 5.0
+    queue.done("a")
+    assert queue.longest_run_s() == 0.0
+
+
+def test_close_cancels_what_is_scheduled() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    queue.add_after("a", 5)
+    queue.close()
+    assert (queue.paused, time.pending) == (0, 0)
+    time.advance(10)
+    assert take(queue) is None
+
+
+async def test_workers_on_a_real_loop_never_share_a_key_and_miss_nothing() -> None:
+    queue = WorkQueue[int](first_s=0.001)
+    wanted = dict.fromkeys(range(10), 0)
+    seen = dict.fromkeys(range(10), -1)
+    held: set[int] = set()
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            assert key not in held
+            held.add(key)
+            version = wanted[key]
+            await asyncio.sleep(0)
+            seen[key] = version
+            held.remove(key)
+            queue.done(key)
+
+    async with asyncio.timeout(20):
+        workers = [asyncio.create_task(work()) for _ in range(4)]
+        rng = random.Random(7)
+        for _ in range(500):
+            key = rng.randrange(10)
+            wanted[key] += 1
+            queue.add(key)
+            if rng.random() < 0.3:
+                await asyncio.sleep(0)
+        for key in range(10):
+            queue.add(key)
+        while queue.depth or held:  # noqa: ASYNC110 - the queue has no event for being empty
+            await asyncio.sleep(0)
+        for worker in workers:
+            worker.cancel()
+        results = await asyncio.gather(*workers, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    assert seen == wanted
+
+
+async def test_a_cancelled_worker_loses_no_key() -> None:
+    queue = WorkQueue[str]()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    async with asyncio.timeout(5):
+        assert await queue.get() == "a"
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Whatever is done to the queue: one worker per key, and no change of a key goes unworked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = FakeTime()
+        self.queue = WorkQueue[str](times=self.time, rng=random.Random(0))
+        self.held: set[str] = set()
+        self.owed: set[str] = set()
+        self.due: dict[str, float] = {}
+
+    @rule(key=st.sampled_from(KEYS))
+    def add(self, key: str) -> None:
+        self.queue.add(key)
+        self.owed.add(key)
+
+    @rule(key=st.sampled_from(KEYS), delay_s=st.floats(0.1, 10.0))
+    def add_after(self, key: str, delay_s: float) -> None:
+        self.queue.add_after(key, delay_s)
+        self.due[key] = min(self.due.get(key, float("inf")), self.time.now + delay_s)
+
+    @rule(seconds=st.floats(0.0, 5.0))
+    def wait(self, seconds: float) -> None:
+        self.time.advance(seconds)
+        for key in [key for key, due in self.due.items() if due <= self.time.now]:
+            del self.due[key]
+            self.owed.add(key)
+
+    @precondition(lambda self: self.owed - self.held)
+    @rule()
+    def take(self) -> None:
+        key = take(self.queue)
+        assert key is not None
+        assert key in self.owed - self.held
+        self.owed.remove(key)
+        self.held.add(key)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.held)))
+        pause_s = self.queue.retry(key)
+        self.due[key] = min(self.due.get(key, float("inf")), self.time.now + pause_s)
+        self.queue.done(key)
+        self.held.remove(key)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.held)))
+        self.queue.forget(key)
+        self.queue.done(key)
+        self.held.remove(key)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.queue.depth == len(self.owed)
+        assert self.queue.paused == len(self.due)
+
+    def teardown(self) -> None:
+        for key in self.held:
+            self.queue.done(key)
+        left = set(iter(lambda: take(self.queue), None))
+        assert left == self.owed
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
