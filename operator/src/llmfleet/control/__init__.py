@@ -1,0 +1,1 @@
+"""The running operator: gathers, lets decide, applies, tells. All I/O of the control loop is here."""

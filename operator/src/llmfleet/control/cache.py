@@ -1,0 +1,201 @@
+"""What the operator knows: the LLMDeployments, told by kopf, and their children, told by reflectors.
+
+Everything is parsed once, on arrival. A change tells the queue which LLMDeployment it concerns, and nothing else.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from llmfleet.api.deployment import Spec
+from llmfleet.api.names import LABEL_MANAGED_BY, MANAGED_BY, MANAGER
+from llmfleet.api.reasons import Reason
+from llmfleet.api.status import Status
+from llmfleet.decide.revision import revision_hash
+from llmfleet.kube.client import Client
+from llmfleet.kube.ownership import digest, owned_fields
+from llmfleet.kube.reflector import Reflector
+from llmfleet.kube.resources import RESOURCES
+from llmfleet.observe import objects
+from llmfleet.observe.views import Child, PodView, Refusal, Snapshot
+
+Key = tuple[str, str]
+"""Namespace and name of an LLMDeployment."""
+
+_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+_VIEWS: Final[Mapping[str, Callable[[objects.Object, str], Child]]] = {
+    "Service": objects.service,
+    "PodDisruptionBudget": objects.child,
+    "ControllerRevision": objects.controller_revision,
+    "Deployment": objects.deployment,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One LLMDeployment, parsed."""
+
+    uid: str
+    generation: int
+    deleting: bool
+    spec: Spec | None
+    refusal: Refusal | None
+    revision: str
+    status: Status | None
+
+
+class Cache:
+    """The operator's picture of the cluster.
+
+    Args:
+        client: for the reflectors.
+        namespaces: which to look at; None means all.
+        changed: called with the key of an LLMDeployment when something about it changed.
+        admit: says why a readable spec is not accepted all the same, or None.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        namespaces: Sequence[str] | None,
+        changed: Callable[[Key], None],
+        admit: Callable[[Spec], Refusal | None],
+    ) -> None:
+        self._changed = changed
+        self._admit = admit
+        self._known: dict[Key, Known] = {}
+        self._children: dict[str, dict[Key, dict[str, Child | PodView]]] = defaultdict(lambda: defaultdict(dict))
+        self._phases: dict[str, str] = {}
+        self.reflectors: dict[str, Reflector[Any]] = {
+            kind: Reflector(
+                client,
+                RESOURCES[kind],
+                namespaces=namespaces,
+                label_selector=_SELECTOR,
+                trim=_trimmer(kind),
+                on_change=self._child_changed(kind),
+            )
+            for kind in (*_VIEWS, "Pod")
+        }
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def put(self, obj: Mapping[str, Any]) -> None:
+        """Take an LLMDeployment as the API server tells it."""
+        metadata = obj["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        before = self._known.get(key)
+        known = self._parse(obj, before)
+        if known != before:
+            self._known[key] = known
+            self._changed(key)
+
+    def drop(self, key: Key, uid: str) -> None:
+        """Forget an LLMDeployment that is gone, unless another one of its name took its place."""
+        if key in self._known and self._known[key].uid == uid:
+            del self._known[key]
+
+    def wrote_status(self, key: Key, status: Status) -> None:
+        """Remember a status just written, so that its echo is no news."""
+        known = self._known.get(key)
+        if known is not None:
+            self._known[key] = replace(known, status=status)
+
+    def set_phase(self, key: Key, pod_uid: str, phase: str) -> None:
+        """Remember what the launcher of a pod says it does; empty for nothing known."""
+        if self._phases.get(pod_uid, "") == phase:
+            return
+        if phase:
+            self._phases[pod_uid] = phase
+        else:
+            del self._phases[pod_uid]
+        self._changed(key)
+
+    def snapshot(self, key: Key) -> Snapshot | None:
+        """Return what is known of one LLMDeployment and its children, or None where there is no such object."""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        deployments, budgets, revisions, services = (
+            {child.revision: child for child in self._of(kind, key).values() if child.owner == known.uid}
+            for kind in ("Deployment", "PodDisruptionBudget", "ControllerRevision", "Service")
+        )
+        pods = tuple(sorted(self._of("Pod", key).values(), key=lambda pod: pod.name))
+        return Snapshot(
+            namespace=key[0],
+            name=key[1],
+            uid=known.uid,
+            generation=known.generation,
+            deleting=known.deleting,
+            spec=known.spec,
+            refusal=known.refusal,
+            revision=known.revision,
+            status=known.status,
+            service=next(iter(services.values()), None),
+            deployments=deployments,
+            budgets=budgets,
+            revisions=revisions,
+            pods=pods,
+            phases={pod.uid: self._phases[pod.uid] for pod in pods if pod.uid in self._phases},
+        )
+
+    def _of(self, kind: str, key: Key) -> dict[str, Any]:
+        return dict(self._children[kind].get(key, {}))
+
+    def _parse(self, obj: Mapping[str, Any], before: Known | None) -> Known:
+        """Parse what changed: a new generation has a new spec, everything else is status or metadata."""
+        metadata = obj["metadata"]
+        uid, generation = metadata["uid"], metadata["generation"]
+        if before is not None and (before.uid, before.generation) == (uid, generation):
+            spec, refusal, revision = before.spec, before.refusal, before.revision
+        else:
+            spec, refusal, revision = self._parse_spec(obj.get("spec") or {})
+        try:
+            status = Status.model_validate(obj["status"]) if obj.get("status") else None
+        except ValidationError:
+            status = None  # somebody wrote nonsense into it: it is written anew
+        return Known(uid, generation, "deletionTimestamp" in metadata, spec, refusal, revision, status)
+
+    def _parse_spec(self, stored: Mapping[str, Any]) -> tuple[Spec | None, Refusal | None, str]:
+        try:
+            spec = Spec.model_validate(stored)
+        except ValidationError as error:
+            return None, Refusal(Reason.INVALID_SPEC, _first_fault(error)), ""
+        refusal = self._admit(spec)
+        if refusal is not None:
+            return None, refusal, ""
+        return spec, None, revision_hash(stored)
+
+    def _child_changed(self, kind: str) -> Callable[[Key, Any, Any], None]:
+        children = self._children[kind]
+
+        def on_change(key: Key, old: Child | PodView | None, new: Child | PodView | None) -> None:
+            for view in (old, new):
+                if view is not None:
+                    owner = (key[0], view.llm)
+                    children[owner].pop(key[1], None)
+                    if new is view:
+                        children[owner][key[1]] = view
+                    elif not children[owner]:
+                        del children[owner]
+                    self._changed(owner)
+            if new is None and isinstance(old, PodView):
+                self._phases.pop(old.uid, None)
+
+        return on_change
+
+
+def _trimmer(kind: str) -> Callable[[dict[str, Any]], Child | PodView]:
+    if kind == "Pod":
+        return objects.pod
+    view = _VIEWS[kind]
+    return lambda obj: view(obj, digest(owned_fields(obj, MANAGER)))
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"spec.{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"

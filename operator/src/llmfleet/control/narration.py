@@ -1,0 +1,61 @@
+"""Events: what changed, told once. Only transitions and refusals; what merely goes on is in the status."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmfleet.api.reasons import ConditionType, Reason
+from llmfleet.api.status import Condition, Status
+from llmfleet.decide.plan import PointService, RemoveRevision, RunRevision, Step
+from llmfleet.observe.views import Snapshot
+
+_TROUBLE = frozenset(
+    {
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CONFIG_MISSING,
+        Reason.ENGINE_FAILED,
+        Reason.POD_REFUSED,
+        Reason.STARTUP_DEADLINE_EXCEEDED,
+        Reason.NAME_TAKEN,
+        Reason.INVALID_SPEC,
+        Reason.HOST_PATH_NOT_ALLOWED,
+        Reason.REJECTED,
+    }
+)
+_TOLD_OF = (ConditionType.ENGINES_READY, ConditionType.STALLED, ConditionType.CONFIG_VALID)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One Event to be: type is Normal or Warning."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Iterator[Telling]:
+    """Return the Events of one reconcile: steps that changed something, troubles that are new, and their end."""
+    for step in done:
+        if isinstance(step, RunRevision | PointService | RemoveRevision):
+            yield Telling("Normal", step.reason, _sentence(step.message))
+    before = _by_type(snapshot.status)
+    told: set[str] = set()
+    for name in _TOLD_OF:
+        condition, old = _by_type(status).get(name), before.get(name)
+        if condition is None or condition.reason not in _TROUBLE or condition.reason in told:
+            continue
+        if old is None or old.reason != condition.reason:
+            told.add(condition.reason)
+            yield Telling("Warning", condition.reason, condition.message)
+    ready, was = _by_type(status).get(ConditionType.READY), before.get(ConditionType.READY)
+    if ready is not None and ready.status == "True" and (was is None or was.status != "True"):
+        yield Telling("Normal", ready.reason, ready.message)
+
+
+def _by_type(status: Status | None) -> dict[str, Condition]:
+    return {condition.type: condition for condition in status.conditions} if status else {}
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."

@@ -1,0 +1,120 @@
+"""One reconcile: gather, decide, apply, summarise. Everything else in this package feeds these four lines."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
+from llmfleet.api.reasons import Reason
+from llmfleet.api.status import Status
+from llmfleet.control.cache import Cache, Key
+from llmfleet.control.executor import Executor, OwnerGone, PredecessorLeaving
+from llmfleet.control.metrics import Metrics
+from llmfleet.control.narration import narrate
+from llmfleet.control.summary import differs_in_words_only, summarise
+from llmfleet.decide.decision import decide
+from llmfleet.kube.client import Client
+from llmfleet.kube.errors import NotFound
+from llmfleet.kube.events import Recorder
+from llmfleet.observe.views import Snapshot
+
+log = logging.getLogger(__name__)
+
+_WORDS_EVERY_S: Final = 15.0
+_FOREIGN_LOOK_S: Final = 20.0
+"""Objects that are not ours are not watched: whether a taken name became free is looked up again after this time."""
+
+
+class Reconciler:
+    """Makes the world of one LLMDeployment as its spec says, as far as it can be done now.
+
+    Args:
+        client: writes statuses.
+        cache: what is known.
+        executor: writes children.
+        recorder: tells people.
+        metrics: counts.
+        clock: the time, for decisions.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        executor: Executor,
+        recorder: Recorder,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._executor = executor
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._told_at: dict[str, datetime] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Work on one LLMDeployment; return after how many seconds time alone asks for another look, or None.
+
+        Raises:
+            ApiError: The API server could not be asked; try again.
+        """
+        snapshot, now = self._cache.snapshot(key), self._clock()
+        if snapshot is None or snapshot.deleting:
+            return None
+        plan = decide(snapshot, now)
+        try:
+            outcome = await self._executor.carry_out(snapshot, plan)
+        except OwnerGone:
+            self._cache.drop(key, snapshot.uid)
+            return None
+        except PredecessorLeaving as leaving:
+            log.info("%s", leaving)
+            return 1.0
+        status = summarise(snapshot, plan, outcome.refusal, self._executor.outdated(snapshot), now)
+        for step in outcome.done:
+            log.info("%s", step.message, extra={"reason": step.reason})
+            self._metrics.writes.labels(step.reason).inc()
+        wait_s = await self._tell(key, snapshot, status, now)
+        for event in narrate(snapshot, outcome.done, status):
+            self._recorder.event(_reference(snapshot), event.type, event.reason, event.message, now=now)
+        if outcome.refusal is not None and outcome.refusal.reason in (Reason.NAME_TAKEN, Reason.REJECTED):
+            wait_s = min(_FOREIGN_LOOK_S, wait_s or _FOREIGN_LOOK_S)
+        return min((s for s in (wait_s, plan.revisit_s) if s is not None), default=None)
+
+    async def _tell(self, key: Key, snapshot: Snapshot, status: Status, now: datetime) -> float | None:
+        """Write the status if it is news; other words for the same facts wait until the last ones are old enough."""
+        if status == snapshot.status:
+            return None
+        told_at = self._told_at.get(snapshot.uid)
+        if told_at is not None and differs_in_words_only(snapshot.status, status):
+            wait_s = _WORDS_EVERY_S - (now - told_at).total_seconds()
+            if wait_s > 0:
+                return wait_s
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": snapshot.name, "namespace": snapshot.namespace, "uid": snapshot.uid},
+            "status": status.model_dump(by_alias=True, exclude_none=True),
+        }
+        try:
+            await self._client.apply(body, manager=STATUS_MANAGER, subresource="status")
+        except NotFound:
+            self._cache.drop(key, snapshot.uid)
+            return None
+        self._told_at[snapshot.uid] = now
+        self._cache.wrote_status(key, status)
+        return None
+
+
+def _reference(snapshot: Snapshot) -> dict[str, str]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "namespace": snapshot.namespace,
+        "name": snapshot.name,
+        "uid": snapshot.uid,
+    }

@@ -1,0 +1,1 @@
+"""Pure decisions: from a snapshot and the time to a frozen plan. No I/O, no clock, no logging, no randomness."""

@@ -1,0 +1,93 @@
+"""How the engines of one revision fare: how many are ready, since when they start, and what is wrong first.
+
+The engine's own words are quoted wherever there are any; a reason without them helps nobody.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from llmfleet.api.reasons import Reason
+from llmfleet.observe.views import PodView, Snapshot
+
+_IMAGE_REASONS: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+_CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*": ?')
+_ORDER: Final = (
+    Reason.POD_REFUSED,
+    Reason.CONFIG_MISSING,
+    Reason.IMAGE_PULL_FAILED,
+    Reason.ENGINE_FAILED,
+    Reason.UNSCHEDULABLE,
+)
+"""The most certain cause first: a person mends that one, and the others may be its consequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an engine is not ready.
+
+    Attributes:
+        message: in the words of whoever saw it (engine, kubelet, scheduler, API server).
+        restarts: how often the engine was started again.
+        at: RFC 3339 text of its last end, empty where it did not end.
+    """
+
+    reason: Reason
+    message: str
+    restarts: int = 0
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The engines of one revision.
+
+    Attributes:
+        starting_since: when the first pod that is not ready yet got its node, None while none has.
+        problem: the problem to name first, None while nothing is known to be wrong.
+        phases: what the launchers of starting engines do, in words, each once and sorted.
+    """
+
+    ready: int
+    pods: int
+    starting_since: datetime | None
+    problem: Problem | None
+    phases: tuple[str, ...]
+
+
+def health(snapshot: Snapshot, revision: str) -> Health:
+    """Judge the engines of one revision."""
+    pods = snapshot.pods_of(revision)
+    waiting = [pod for pod in pods if not pod.ready]
+    scheduled = [pod.scheduled_at for pod in waiting if pod.scheduled_at is not None]
+    problems = [*_refusals(snapshot, revision), *(problem for pod in waiting for problem in _problems(pod))]
+    return Health(
+        ready=sum(pod.ready for pod in pods),
+        pods=len(pods),
+        starting_since=min(scheduled, default=None),
+        problem=min(problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
+        phases=tuple(sorted({snapshot.phases[pod.uid] for pod in waiting if pod.uid in snapshot.phases})),
+    )
+
+
+def _refusals(snapshot: Snapshot, revision: str) -> Iterator[Problem]:
+    deployment = snapshot.deployments.get(revision)
+    if deployment is not None and deployment.refused:
+        yield Problem(Reason.POD_REFUSED, deployment.refused)
+
+
+def _problems(pod: PodView) -> Iterator[Problem]:
+    reason, message = pod.waiting
+    if pod.unschedulable:
+        yield Problem(Reason.UNSCHEDULABLE, pod.unschedulable)
+    if reason in _IMAGE_REASONS:
+        yield Problem(Reason.IMAGE_PULL_FAILED, _BACK_OFF.sub("", message) or reason)
+    elif reason in _CONFIG_REASONS:
+        yield Problem(Reason.CONFIG_MISSING, message or reason)
+    if pod.failure is not None:
+        yield Problem(Reason.ENGINE_FAILED, pod.failure.message, pod.restarts, pod.failure.at)

@@ -1,0 +1,109 @@
+"""Blue-green: the new revision comes up beside the old, the Service switches when it is ready, the old one drains.
+
+    spec changes        target ready         retain_stable over
+         |                   |                       |
+    old  ====== serves ======|====== retired ========x  drained and removed
+    new       ---- starts ---|====== serves ===================
+
+The Service's selector is the memory of who serves; nothing else is needed to go on after a restart of the operator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from llmfleet.api.deployment import Spec
+from llmfleet.api.reasons import Reason
+from llmfleet.decide.health import Health, health
+from llmfleet.observe.views import DeploymentView, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who serves, who comes and who goes.
+
+    Attributes:
+        stable: revision that the Service shall select.
+        retired: revisions that serve no more and stay ready, with the moment they were relieved.
+        removed: revisions to remove, with the cause in words.
+        overdue: the target is not ready and startup.deadline has passed since it got a node.
+        revisit_s: seconds until time alone can change the roles, None where it cannot.
+    """
+
+    stable: str
+    retired: Mapping[str, datetime]
+    removed: Mapping[str, str]
+    overdue: bool
+    revisit_s: float | None
+
+
+def roles(snapshot: Snapshot, spec: Spec, now: datetime) -> Roles:
+    """Decide who serves at this moment, by what is ready."""
+    target, fares = snapshot.revision, health(snapshot, snapshot.revision)
+    current = serving(snapshot)
+    stable = target if _takes_over(snapshot, spec, current, fares) else current
+    moments: list[datetime] = []
+    overdue = _overdue(fares, spec, now, moments)
+    retired, removed = {}, {}
+    for revision, deployment in sorted(snapshot.deployments.items()):
+        if revision in (stable, target):
+            continue
+        until = (deployment.retired_at or now) + timedelta(seconds=spec.retain_stable_s)
+        if cause := _removal_cause(snapshot, deployment, fares, expired=until <= now):
+            removed[revision] = cause
+        else:
+            retired[revision] = deployment.retired_at or now
+            moments.append(until)
+    wait = min((moment - now for moment in moments), default=None)
+    return Roles(
+        stable=stable,
+        retired=MappingProxyType(retired),
+        removed=MappingProxyType(removed),
+        overdue=overdue,
+        revisit_s=None if wait is None else max(0.0, wait.total_seconds()),
+    )
+
+
+def serving(snapshot: Snapshot) -> str:
+    """Return the revision that users reach now, empty where there is none.
+
+    A Service that is gone, or that somebody pointed elsewhere, does not make us forget: status remembers.
+    """
+    selected = snapshot.service.revision if snapshot.service else ""
+    if selected in snapshot.revisions or selected in snapshot.deployments:
+        return selected
+    remembered = snapshot.status.stable.revision if snapshot.status and snapshot.status.stable else ""
+    return remembered if remembered in snapshot.revisions else ""
+
+
+def _takes_over(snapshot: Snapshot, spec: Spec, current: str, fares: Health) -> bool:
+    """Say whether the target may serve: complete, or at least better than what serves now."""
+    if current in ("", snapshot.revision):
+        return True
+    if spec.replicas == 0:
+        return True
+    if fares.ready >= spec.replicas:
+        return True
+    return fares.ready > 0 and snapshot.ready(current) == 0
+
+
+def _overdue(fares: Health, spec: Spec, now: datetime, moments: list[datetime]) -> bool:
+    """Compare with startup.deadline; a deadline still to come is noted in ``moments``."""
+    if fares.starting_since is None or fares.ready >= spec.replicas:
+        return False
+    deadline = fares.starting_since + timedelta(seconds=spec.startup_deadline_s)
+    if deadline > now:
+        moments.append(deadline)
+    return deadline <= now
+
+
+def _removal_cause(snapshot: Snapshot, deployment: DeploymentView, fares: Health, *, expired: bool) -> str:
+    """Say why a revision that neither serves nor shall serve must go now, or nothing while it may stay."""
+    if snapshot.ready(deployment.revision) == 0:
+        return "it is not ready, so it is no way back"
+    if fares.problem is not None and fares.problem.reason is Reason.UNSCHEDULABLE:
+        return f"revision {snapshot.revision} needs its room"
+    if expired:
+        return "rollout.retainStable is over"
+    return ""

@@ -1,0 +1,140 @@
+"""Frozen views of the objects that an LLMDeployment owns, and the snapshot of one LLMDeployment with all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from llmfleet.api.deployment import Spec
+from llmfleet.api.reasons import Reason
+from llmfleet.api.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What every owned object has.
+
+    Attributes:
+        owner: uid of the controlling owner, empty where there is none.
+        llm: name of the LLMDeployment it belongs to, by label.
+        revision: hash of the revision it belongs to; of a Service, the one its selector names.
+        digest: of the fields that our field manager owns, to see drift without keeping them.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    owner: str
+    llm: str
+    revision: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView(Child):
+    """A Deployment: what is wanted of it and whether the API server lets its pods be made.
+
+    Attributes:
+        refused: why pods could not be made (condition ReplicaFailure), else empty.
+        retired_at: when it was relieved of serving, else None.
+    """
+
+    replicas: int
+    refused: str
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView(Child):
+    """A ControllerRevision: the resolved template of a revision.
+
+    Attributes:
+        number: grows with every revision of one LLMDeployment.
+        data: what render.revision stored.
+    """
+
+    number: int
+    data: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an engine's container last ended.
+
+    Attributes:
+        message: its termination message, or else exit code and reason.
+        at: RFC 3339 text of the moment, empty where unknown.
+    """
+
+    message: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """An engine's pod.
+
+    Attributes:
+        scheduled_at: when a node was found, else None.
+        unschedulable: the scheduler's message while there is no node, else empty.
+        waiting: the container's waiting reason and message, empty strings while it runs.
+        probe: host:port of the launcher's own server, empty where the engine has none or no address yet.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    llm: str
+    revision: str
+    ready: bool
+    deleting: bool
+    scheduled_at: datetime | None
+    unschedulable: str
+    waiting: tuple[str, str]
+    running: bool
+    failure: Failure | None
+    restarts: int
+    probe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a spec, or an object made from it, is not accepted."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One LLMDeployment and everything that belongs to it, as last seen.
+
+    Attributes:
+        revision: hash of the revision that the spec asks for.
+        refusal: why the spec cannot be carried out, else None; then ``spec`` is None.
+        phases: what the launcher of a pod last said it does, by pod uid.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool
+    spec: Spec | None
+    refusal: Refusal | None
+    revision: str
+    status: Status | None
+    service: Child | None
+    deployments: Mapping[str, DeploymentView]
+    budgets: Mapping[str, Child]
+    revisions: Mapping[str, RevisionView]
+    pods: tuple[PodView, ...]
+    phases: Mapping[str, str]
+
+    def pods_of(self, revision: str) -> tuple[PodView, ...]:
+        """Return the pods of one revision that are not on their way out."""
+        return tuple(pod for pod in self.pods if pod.revision == revision and not pod.deleting)
+
+    def ready(self, revision: str) -> int:
+        """Return how many engines of one revision are ready to answer."""
+        return sum(pod.ready for pod in self.pods_of(revision))
