@@ -1,0 +1,164 @@
+"""Whatever happens to pods and specs, in whatever order: users stay served, and it ends in what was asked for."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from llmfleet.api.deployment import Spec
+from llmfleet.decide.decision import decide
+from llmfleet.decide.plan import (
+    ForgetRevision,
+    GuardRevision,
+    PointService,
+    RememberRevision,
+    RemoveRevision,
+    RunRevision,
+    Step,
+)
+from llmfleet.decide.revision import revision_hash
+from llmfleet.observe.views import Child, PodView, RevisionView, Snapshot
+from tests.unit.worlds import NOW, child, deployment, pod, snapshot, stored_spec
+
+
+class Fleet(RuleBasedStateMachine):
+    """A world that carries out plans faithfully and in which pods become ready, fail and vanish at will."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: Snapshot = snapshot()
+        self.now = NOW
+        self.settle()
+
+    # -- the world ----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Decide and carry out until nothing changes, as the operator does."""
+        for _ in range(10):
+            before = self.world
+            reachable = self.served()
+            for step in decide(self.world, self.now).steps:
+                self.carry_out(step)
+                self.assert_never_worse(reachable, step)
+            self.keep_pods()
+            if self.world == before:
+                return
+        raise AssertionError("the decision does not come to rest")
+
+    def served(self) -> int:
+        return self.world.ready(self.world.service.revision) if self.world.service else 0
+
+    def assert_never_worse(self, reachable: int, step: Step) -> None:
+        if reachable and self.world.spec.replicas:
+            assert self.served() > 0, f"users were served, and {step} took that away"
+
+    def carry_out(self, step: Step) -> None:
+        world, revision = self.world, step.revision
+        match step:
+            case RememberRevision() if revision not in world.revisions:
+                number = 1 + max((view.number for view in world.revisions.values()), default=0)
+                view = RevisionView(**child("ControllerRevision", revision), number=number, data={})
+                self.world = replace(world, revisions={**world.revisions, revision: view})
+            case PointService():
+                self.world = replace(world, service=Child(**child("Service", revision)))
+            case RunRevision(replicas=replicas, retired_at=retired_at):
+                assert revision in world.revisions, "a Deployment without its template"
+                made = deployment(revision, replicas, retired_at)
+                self.world = replace(world, deployments={**world.deployments, revision: made})
+            case GuardRevision():
+                budget = Child(**child("PodDisruptionBudget", revision))
+                self.world = replace(world, budgets={**world.budgets, revision: budget})
+            case RemoveRevision():
+                self.world = replace(
+                    world,
+                    deployments={key: view for key, view in world.deployments.items() if key != revision},
+                    pods=tuple(p for p in world.pods if p.revision != revision),
+                )
+            case ForgetRevision():
+                assert revision not in world.deployments, "a running revision was forgotten"
+                self.world = replace(
+                    world, revisions={key: view for key, view in world.revisions.items() if key != revision}
+                )
+
+    def keep_pods(self) -> None:
+        """Play the Deployment controller."""
+        kept: list[PodView] = []
+        for revision, view in self.world.deployments.items():
+            have = {p.name: p for p in self.world.pods if p.revision == revision}
+            wanted = [pod(revision, number, scheduled_at=self.now) for number in range(view.replicas)]
+            kept.extend(have.get(p.name, p) for p in wanted)
+        self.world = replace(self.world, pods=tuple(kept))
+
+    def set_pod(self, index: int, **change: object) -> None:
+        pods = list(self.world.pods)
+        chosen = index % len(pods)
+        pods[chosen] = replace(pods[chosen], **change)
+        self.world = replace(self.world, pods=tuple(pods))
+
+    def change_spec(self, model: str, replicas: int) -> None:
+        stored = stored_spec(f"hf://org/{model}", replicas=replicas, revisionHistoryLimit=1)
+        self.world = replace(self.world, spec=Spec.model_validate(stored), revision=revision_hash(stored))
+        self.settle()
+
+    # -- what may happen ----------------------------------------------------------------------------------------------
+
+    @rule(model=st.sampled_from("abcd"), replicas=st.integers(0, 3))
+    def user_changes_the_spec(self, model: str, replicas: int) -> None:
+        self.change_spec(model, replicas)
+
+    @precondition(lambda self: self.world.pods)
+    @rule(index=st.integers(0, 20))
+    def pod_becomes_ready(self, index: int) -> None:
+        self.set_pod(index, ready=True, unschedulable="")
+        self.settle()
+
+    @precondition(lambda self: self.world.pods)
+    @rule(index=st.integers(0, 20))
+    def pod_fails(self, index: int) -> None:
+        self.set_pod(index, ready=False)
+        self.settle()
+
+    @precondition(lambda self: any(not p.ready for p in self.world.pods))
+    @rule(index=st.integers(0, 20))
+    def pod_finds_no_node(self, index: int) -> None:
+        waiting = [number for number, p in enumerate(self.world.pods) if not p.ready]
+        self.set_pod(waiting[index % len(waiting)], unschedulable="0/1 nodes are available", scheduled_at=None)
+        self.settle()
+
+    @rule(minutes=st.integers(1, 60))
+    def time_passes(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+        self.settle()
+
+    @rule()
+    def service_is_deleted(self) -> None:
+        self.world = replace(self.world, service=None)
+        self.settle()
+
+    # -- what always holds --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def equal_worlds_give_equal_plans(self) -> None:
+        assert decide(self.world, self.now) == decide(replace(self.world), self.now)
+
+    @invariant()
+    def the_service_selects_a_revision_that_runs(self) -> None:
+        assert self.world.service is not None
+        assert self.world.service.revision in self.world.deployments
+
+    def teardown(self) -> None:
+        """Left alone with a cluster that works, it ends in what was asked for and nothing else."""
+        for _ in range(3):
+            ready = tuple(replace(p, ready=True, unschedulable="") for p in self.world.pods)
+            self.world = replace(self.world, pods=ready)
+            self.now += timedelta(hours=1)
+            self.settle()
+        assert set(self.world.deployments) == {self.world.revision}
+        assert self.world.service.revision == self.world.revision
+        assert len(self.world.revisions) <= 2
+
+
+Fleet.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestFleet = Fleet.TestCase
