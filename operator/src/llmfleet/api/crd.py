@@ -21,7 +21,7 @@ _GENERATED_BY_SERVER: Final = ("metadata", "apiVersion", "kind")
 _FIELD: Final = re.compile(r"\.([A-Za-z0-9_-]+)|(\[[^\]]*\])")
 _WIDTH: Final = 110
 _MIN_FOLDED: Final = 80
-_AMBIGUOUS: Final = re.compile(r"[-+.]?[0-9][0-9A-Za-z_.:+-]*|[yYnN]")
+_AMBIGUOUS: Final = re.compile(r"[-+]?\.?[0-9][0-9A-Za-z_.:+-]*|[yYnN]")
 """Strings that YAML 1.1 and 1.2 parsers may take for numbers or booleans where PyYAML does not."""
 
 Definition = dict[str, Any]
@@ -156,7 +156,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     style = None
-    if _AMBIGUOUS.fullmatch(text):
+    if _AMBIGUOUS.fullmatch(text) or not text.replace("\n", "").isprintable():
         style = '"'
     elif "\n" in text or len(text) > _MIN_FOLDED:
         style = ">"

@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(
       \\(?P<escape>.)                         # an escaped character, in a class or outside
     | \[\^?\]?(?P<set>(?:\\.|[^\]\\])*)\]     # a character class as a whole
     | \((?P<group>\?(?:P?[<=!>][=!]?|[^)]))   # a special group and the character that says which
-    | (?P<possessive>[*+?}]\+)
+    | (?P<possessive>(?:[*+?]|\{\d+(?:,\d*)?\})\+)
     | \{(?P<repeat>\d+(?:,\d*)?)\}
     | .
     """,

@@ -64,6 +64,7 @@ _REMEDIES: Final = {
     "add the rule that exactly one is set",
     "allOf": "combine the constraints in one Field",
     "prefixItems": "a tuple of fixed length has no structural schema: use a struct, or tuple[X, ...]",
+    "patternProperties": "a pattern of keys is not checked by the API server: put a rule on the map",
     "examples": "examples are not part of a CustomResourceDefinition: put them into the description",
     "deprecated": "deprecated is not part of a CustomResourceDefinition: say so in the description",
     _UNKNOWN_DEFAULT: "a default computed from other fields cannot be written down: use a rule, or None and a property",
@@ -306,13 +307,14 @@ def _exclusive_bounds(node: Schema, path: str) -> Schema:
 
 
 def _says_nothing(schema: Schema) -> bool:
-    """Tell a default that is the same as absence: null, and an empty list or map.
+    """Tell a default that changes nothing: null, an empty list or map, and ``{}`` for a struct without defaults.
 
-    An object stays as short as its author wrote it. For a struct, ``{}`` says something: without it the defaults of
-    its fields do not apply.
+    So an object stays as short as its author wrote it; absent and empty mean the same to the models. For a struct whose
+    fields have defaults ``{}`` is needed: the API server does not look for defaults below what is absent.
     """
     default = schema.get("default")
-    return default is None or (default in ([], {}) and "properties" not in schema)
+    fields = schema.get("properties", {}).values()
+    return default is None or (default in ([], {}) and not any("default" in field for field in fields))
 
 
 def _flowed(text: str) -> str:
