@@ -1,0 +1,166 @@
+"""What the on-call engineer reads, situation by situation."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llmfleet.api.reasons import Reason
+from llmfleet.api.status import Status
+from llmfleet.control.summary import differs_in_words_only, summarise
+from llmfleet.decide.decision import decide
+from llmfleet.decide.revision import revision_hash
+from llmfleet.observe.views import Refusal, Snapshot
+from tests.unit.worlds import NOW, deployment, failed, pod, serving_status, snapshot, stored_spec
+
+NEW, OLD = revision_hash(stored_spec()), "aaaaaaaa"
+
+
+def status_of(world: Snapshot, refusal: Refusal | None = None, *, outdated: bool = False) -> Status:
+    return summarise(world, decide(world, NOW), refusal, outdated, NOW)
+
+
+def answers(status: Status) -> dict[str, str]:
+    return {condition.type: condition.status for condition in status.conditions}
+
+
+def condition(status: Status, kind: str):
+    return next(c for c in status.conditions if c.type == kind)
+
+
+def test_all_is_well() -> None:
+    status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),)))
+    assert status.summary == f"Serving chat on 1/1 replicas of {NEW}."
+    assert (status.state, status.ready, status.endpoint) == ("Serving", "1/1", "http://chat.team:8000/v1")
+    assert answers(status) == {
+        "Available": "True",
+        "Ready": "True",
+        "EnginesReady": "True",
+        "CapacityAvailable": "True",
+        "ConfigValid": "True",
+    }
+
+
+def test_a_new_model_starts() -> None:
+    status = status_of(snapshot())
+    assert status.summary == f"Not serving chat. Revision {NEW} is starting (0/1 ready)."
+    assert status.state == "Starting"
+    assert answers(status)["Reconciling"] == "True"
+    assert answers(status)["Available"] == "False"
+
+
+def test_the_phase_of_the_launcher_is_told() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW),))
+    world = replace(world, phases={f"pod-{NEW}-0": "LoadingWeights"})
+    assert "is loading weights" in status_of(world).summary
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "words"),
+    [
+        (
+            {"scheduled_at": None, "unschedulable": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."},
+            "Unschedulable",
+            f"No node for an engine of {NEW}: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu (0/1 ready).",
+        ),
+        (
+            {"waiting": ("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: no such host')},
+            "ImagePullFailed",
+            f"Image of {NEW} cannot be pulled: ErrImagePull: no such host (0/1 ready).",
+        ),
+        (
+            {"waiting": ("CreateContainerConfigError", 'secret "hf" not found')},
+            "ConfigMissing",
+            f'Engine of {NEW} cannot be created: secret "hf" not found (0/1 ready).',
+        ),
+        (
+            failed("libnuma.so.1: cannot open shared object file", 2),
+            "EngineFailed",
+            f"Engine of {NEW} fails: libnuma.so.1: cannot open shared object file "
+            "(2 restarts, last 2026-11-21T11:59:00Z) (0/1 ready).",
+        ),
+    ],
+    ids=["no GPU", "image", "secret", "crash"],
+)
+def test_the_cause_is_quoted_in_the_words_of_whoever_saw_it(trouble: dict, state: str, words: str) -> None:
+    status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, **trouble),)))
+    assert status.summary == f"Not serving chat. {words}"
+    assert status.state == state
+    assert condition(status, "EnginesReady").reason == state
+    assert condition(status, "Ready").reason == state
+
+
+def test_quota_and_admission_are_quoted() -> None:
+    refused = deployment(NEW, refused='pods "x" is forbidden: exceeded quota: gpus')
+    status = status_of(snapshot(serving=NEW, deployments=(refused,)))
+    assert "exceeded quota: gpus" in status.summary
+    assert status.state == "PodRefused"
+
+
+def test_a_failing_update_leaves_the_old_one_serving_and_says_so() -> None:
+    world = snapshot(
+        serving=OLD,
+        deployments=(deployment(OLD), deployment(NEW)),
+        pods=(pod(OLD, ready=True), pod(NEW, **failed("boom"))),
+    )
+    status = status_of(world)
+    assert status.summary.startswith(f"Serving chat on 1/1 replicas of {OLD}. Engine of {NEW} fails: boom")
+    assert status.summary.endswith(f"{OLD} goes on serving; {NEW} takes over when ready.")
+    assert (answers(status)["Available"], answers(status)["Ready"]) == ("True", "False")
+    assert (status.stable.revision, status.canary.revision) == (OLD, NEW)
+
+
+def test_a_missed_deadline_stalls() -> None:
+    late = pod(NEW, scheduled_at=NOW - timedelta(minutes=31))
+    world = snapshot(serving=OLD, deployments=(deployment(OLD), deployment(NEW)), pods=(pod(OLD, ready=True), late))
+    status = status_of(world)
+    assert condition(status, "Stalled").reason == "StartupDeadlineExceeded"
+    assert "was not ready within startup.deadline (30m)" in status.summary
+    assert "mend the spec or go back" in status.summary
+    assert "Reconciling" not in answers(status)
+
+
+def test_scaled_to_zero_is_what_was_asked_for() -> None:
+    world = snapshot(stored_spec(replicas=0), serving=NEW, deployments=(deployment(NEW, 0),))
+    status = status_of(world)
+    assert (status.state, answers(status)["Ready"], answers(status)["Available"]) == ("ScaledToZero", "True", "False")
+
+
+def test_a_spec_that_cannot_be_read_keeps_what_serves() -> None:
+    world = snapshot(
+        serving=OLD, deployments=(deployment(OLD),), pods=(pod(OLD, ready=True),), status=serving_status(OLD)
+    )
+    refusal = Refusal(Reason.INVALID_SPEC, "spec.replicas: Input should be less than or equal to 1000")
+    status = status_of(replace(world, spec=None, refusal=refusal))
+    assert "spec.replicas" in status.summary
+    assert f"Revision {OLD} goes on serving" in status.summary
+    assert (answers(status)["ConfigValid"], answers(status)["Available"]) == ("False", "True")
+
+
+def test_a_name_that_is_taken_is_told() -> None:
+    status = status_of(snapshot(), Refusal(Reason.NAME_TAKEN, "Service chat exists and does not belong to this object"))
+    assert status.state == "NameTaken"
+    assert condition(status, "Stalled").reason == "NameTaken"
+    assert "Service chat exists" in status.summary
+
+
+def test_a_changed_default_is_announced_for_the_next_revision() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    assert "applies from the next revision on" in condition(status_of(world, outdated=True), "Ready").message
+
+
+def test_time_alone_changes_nothing() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    first = status_of(world)
+    later = replace(world, status=first)
+    assert summarise(later, decide(later, NOW + timedelta(hours=1)), None, False, NOW + timedelta(hours=1)) == first  # noqa: FBT003
+
+
+def test_another_restart_is_only_words_but_another_cause_is_news() -> None:
+    def with_pod(**more: object) -> Status:
+        return status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, **more),)))
+
+    once = with_pod(**failed("boom", 1))
+    assert differs_in_words_only(once, with_pod(**failed("boom", 2)))
+    assert not differs_in_words_only(once, with_pod(ready=True))
+    assert not differs_in_words_only(None, once)
