@@ -1,0 +1,126 @@
+"""Tells whether an object still is what we applied, from the object alone and without its schema.
+
+The API server notes in `metadata.managedFields` which fields each manager owns. `owned_fields` cuts ours out of a live
+object, `applied_fields` brings what we mean to apply into the same form, and `digest` of the two is equal exactly when
+nobody drifted: a foreign change of one of our fields takes it out of our ownership, so even its absence shows.
+A trimmed object keeps the digest (8 bytes as text) instead of the fields.
+
+Both sides are normalised, since the server forgets some differences:
+- Null, false, 0 and empty strings, lists and objects are one and the same value: the server drops most of them from
+  an object while it goes on listing them as owned.
+- A list of objects has no order: lists with keys keep the server's order, and which lists have keys only a schema says.
+  So a change that only reorders init containers or environment variables is not seen. Lists of scalars are ordered.
+- 1.0 is 1.
+
+What is applied has to be written as the server stores it: quantities in canonical form ("1" and not "1000m"), and
+within values that are owned as a whole (selectors, tolerations, `fieldRef`, `secretKeyRef`) the server's defaults
+spelled out (`apiVersion: v1` of a fieldRef) and nothing empty. An empty map costs one apply more when somebody else
+fills it. The answer to an apply shows whether all that was so: it has to have the digest of what was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Fields = dict[str, Any]
+"""As fieldsV1: keys are `f:name`, `k:{key fields}`, `v:value`, `i:index` or `.`, values the same again."""
+
+_DIGEST_BYTES = 8
+_NOT_FIELDS = ("apiVersion", "kind")
+_NOT_METADATA = ("name", "namespace", "uid", "resourceVersion")
+
+
+def owned_fields(obj: Mapping[str, Any], manager: str = "llmfleet") -> dict[str, Any]:
+    """Cut out of a live object the fields that a manager applied and still owns, normalised.
+
+    Args:
+        obj: the object as the API server shows it, managedFields included.
+        manager: field manager; its fields of subresources are left out.
+    """
+    ours: Fields = {}
+    others: list[Fields] = []
+    for entry in (obj.get("metadata") or {}).get("managedFields") or ():
+        fields = entry.get("fieldsV1") or {}
+        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            ours = fields
+        else:
+            others.append(fields)
+    cut = _cut(obj, ours, others) if ours else {}
+    normal: dict[str, Any] = _normalise(cut) or {}
+    return normal
+
+
+def applied_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring an object that is to be applied into the form of `owned_fields`; its identity is left out."""
+    fields = {key: value for key, value in obj.items() if key not in _NOT_FIELDS}
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _NOT_METADATA}
+    if metadata:
+        fields["metadata"] = metadata
+    else:
+        fields.pop("metadata", None)
+    normal: dict[str, Any] = _normalise(fields) or {}
+    return normal
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """Hash normalised fields; equal fields give equal digests in every process and version."""
+    return hashlib.blake2b(_canonical(fields).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _cut(live: Any, fields: Fields, others: list[Fields]) -> Any:
+    """Keep of a live value what `fields` names. `others` is what other managers own in the same place."""
+    names = [name for name in fields if name != "."]
+    if not names:
+        # Owned as a whole; but if others own something inside, it can be shared and we own an empty one.
+        return None if any(other.keys() - {"."} for other in others) else live
+    if isinstance(live, list):
+        found = ((name, _item(live, name)) for name in names)
+        cut = {
+            index: _cut(live[index], fields[name], _below(others, name)) for name, index in found if index is not None
+        }
+        return [cut[index] for index in sorted(cut)]
+    if isinstance(live, dict):
+        return {
+            name.removeprefix("f:"): _cut(live.get(name.removeprefix("f:")), fields[name], _below(others, name))
+            for name in names
+        }
+    return None
+
+
+def _below(others: list[Fields], name: str) -> list[Fields]:
+    return [other[name] for other in others if name in other]
+
+
+def _item(live: list[Any], name: str) -> int | None:
+    """Find the list item that `k:{key fields}`, `v:value` or `i:index` means; None if it is gone."""
+    kind, _, text = name.partition(":")
+    wanted = json.loads(text)
+    if kind == "i":
+        return wanted if wanted < len(live) else None
+    for index, item in enumerate(live):
+        if kind == "v" and item == wanted:
+            return index
+        if kind == "k" and isinstance(item, dict) and all(item.get(key) == value for key, value in wanted.items()):
+            return index
+    return None
+
+
+def _normalise(value: Any) -> Any:
+    """Forget the differences that the server forgets; see the module's description."""
+    if isinstance(value, dict) and value:
+        return {key: _normalise(inner) for key, inner in value.items()}
+    if isinstance(value, list) and value:
+        normal = [_normalise(inner) for inner in value]
+        return sorted(normal, key=_canonical) if all(isinstance(inner, dict) for inner in value) else normal
+    if isinstance(value, float) and value.is_integer():
+        return int(value) or None
+    return value or None
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
