@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmfleet.api.units import canonical_quantity, duration_text, seconds
+from llmfleet.api.units import canonical_quantity, seconds
 
 FACTOR = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9}
 FACTOR |= {"T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "E": Decimal(10) ** 18}
@@ -50,8 +50,3 @@ def test_nonsense_is_no_quantity() -> None:
 )
 def test_durations(text: str, total: float) -> None:
     assert seconds(text) == pytest.approx(total)
-
-
-@pytest.mark.parametrize(("total", "text"), [(45, "45s"), (190, "3m10s"), (7500, "2h5m"), (0.4, "0s"), (3600, "1h")])
-def test_spans_read_as_people_say_them(total: float, text: str) -> None:
-    assert duration_text(total) == text

@@ -38,14 +38,6 @@ def seconds(duration: str) -> float:
     return sum(int(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
 
 
-def duration_text(total_s: float) -> str:
-    """Return a span in seconds as people say it: ``45s``, ``3m10s``, ``2h5m``; parts below a second are cut."""
-    whole = int(total_s)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    parts = [f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{rest}s" if rest and not hours else ""]
-    return "".join(parts) or "0s"
-
-
 def canonical_quantity(quantity: int | str) -> str:
     """Return a quantity as the API server stores it: no fraction, and the largest suffix that keeps it whole.
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.names import HTTP_PORT
+from llmfleet.render.probe import http_probe
 from llmfleet.render.sources import Mounts, location
 
 _PROPAGATION_S: Final = 10
@@ -26,17 +27,8 @@ def container(name: str, spec: Spec, mounts: Mounts) -> dict[str, Any]:
         "env": [],
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         "volumeMounts": list(mounts.volume_mounts),
-        "startupProbe": {**_probe("/ready", 1), "failureThreshold": math.ceil(2 * spec.startup_deadline_s) + 1},
-        "readinessProbe": {**_probe("/ready", 2), "failureThreshold": 2},
-        "livenessProbe": {**_probe("/health", 10), "failureThreshold": 6},
+        "startupProbe": http_probe("/ready", "http", period_s=1, failures=math.ceil(2 * spec.startup_deadline_s) + 1),
+        "readinessProbe": http_probe("/ready", "http", period_s=2, failures=2),
+        "livenessProbe": http_probe("/health", "http", period_s=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": _PROPAGATION_S}}},
-    }
-
-
-def _probe(path: str, period_s: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
-        "periodSeconds": period_s,
-        "timeoutSeconds": 3,
-        "successThreshold": 1,
     }

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.names import HTTP_PORT, PROBE_PORT
+from llmfleet.render.probe import http_probe
 from llmfleet.render.sources import Mounts, location
 
 _STARTUP_PERIOD_S: Final = 2
@@ -40,13 +41,14 @@ def container(name: str, spec: Spec, mounts: Mounts) -> dict[str, Any]:
         "volumeMounts": list(mounts.volume_mounts),
         # The operator reports a start that takes too long at startup.deadline; only at twice that time does the
         # kubelet give up and start the engine again.
-        "startupProbe": {
-            **_probe("/startupz", _STARTUP_PERIOD_S),
-            "failureThreshold": math.ceil(2 * spec.startup_deadline_s / _STARTUP_PERIOD_S) + 1,
-        },
-        "readinessProbe": {**_probe("/readyz", 2), "failureThreshold": 2},
-        "livenessProbe": {**_probe("/livez", 10), "failureThreshold": 6},
+        "startupProbe": http_probe("/startupz", "probes", period_s=_STARTUP_PERIOD_S, failures=_patience(spec)),
+        "readinessProbe": http_probe("/readyz", "probes", period_s=2, failures=2),
+        "livenessProbe": http_probe("/livez", "probes", period_s=10, failures=6),
     }
+
+
+def _patience(spec: Spec) -> int:
+    return math.ceil(2 * spec.startup_deadline_s / _STARTUP_PERIOD_S) + 1
 
 
 def _options(name: str, spec: Spec) -> Iterator[str]:
@@ -83,12 +85,3 @@ def _environment(spec: Spec) -> Iterator[dict[str, Any]]:
         secret = spec.model.token_secret
         reference = {"name": secret.name, "key": secret.key or "token"}
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}
-
-
-def _probe(path: str, period_s: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "probes", "scheme": "HTTP"},
-        "periodSeconds": period_s,
-        "timeoutSeconds": 3,
-        "successThreshold": 1,
-    }

@@ -1,0 +1,14 @@
+"""HTTP probes, with every field that the API server would fill in: what is not said cannot be compared."""
+
+from typing import Any
+
+
+def http_probe(path: str, port: str, *, period_s: int, failures: int) -> dict[str, Any]:
+    """Return a probe of a named port; it fails after ``failures`` refusals in a row, asked every ``period_s`` seconds."""
+    return {
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
+        "periodSeconds": period_s,
+        "timeoutSeconds": 3,
+        "successThreshold": 1,
+        "failureThreshold": failures,
+    }
