@@ -1,0 +1,77 @@
+"""The operator as a process of its own, as a test or a person outside the cluster would run it."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.wait import eventually
+
+
+class OperatorProcess:
+    """``llmfleet run`` against a cluster.
+
+    Args:
+        kubeconfig: who it is and where.
+        log: where its output goes.
+        flags: further flags.
+    """
+
+    def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
+        self.log = log
+        self._flags = [
+            f"--kubeconfig={kubeconfig}",
+            "--lease-namespace=default",
+            "--listen-host=127.0.0.1",
+            "--listen-port=0",
+            *flags,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> "OperatorProcess":
+        with self.log.open("ab") as out:
+            offset = self.log.stat().st_size
+            command = [sys.executable, "-m", "llmfleet", "run", *self._flags]
+            self._process = subprocess.Popen(command, stdout=out, stderr=out)
+        if wait:
+            eventually(lambda: self._says("leading", offset), within_s=30, what="the operator leads", last=self.tail)
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and return its exit status."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        status = self._process.wait(20)
+        self._process = None
+        return status
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def lines(self) -> list[dict]:
+        """Its log, parsed; every line is JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text().splitlines()[-15:])
+
+    def _says(self, message: str, offset: int) -> bool:
+        if not self.running:
+            raise AssertionError(f"the operator ended:\n{self.tail()}")
+        with self.log.open() as log:
+            log.seek(offset)
+            return f'"message": "{message}"' in log.read()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Ask a small HTTP server on this machine."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
