@@ -18,8 +18,15 @@ _WORTH_ANNOUNCING_S = 3.0
 """A step expected to be shorter is only reported when it is done."""
 
 
-class _Active:
+class Step:
+    """A step under way.
+
+    Attributes:
+        detail: How far it is, in a few words; its body may set it at any time, and the live line shows it.
+    """
+
     def __init__(self, title: str, expected: float) -> None:
+        self.detail = ""
         self.title = title
         self.expected = expected
         self.started = time.monotonic()
@@ -27,8 +34,9 @@ class _Active:
         self.announced = False
 
     def __str__(self) -> str:
-        expectation = f" of about {_duration(self.expected)}" if self.expected >= 1 else ""
-        return f"{self.title} ({_duration(time.monotonic() - self.started)}{expectation})"
+        expectation = f" of about {duration(self.expected)}" if self.expected >= 1 else ""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.title} ({duration(time.monotonic() - self.started)}{expectation}){detail}"
 
 
 class Progress:
@@ -40,12 +48,12 @@ class Progress:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._active: list[_Active] = []
+        self._active: list[Step] = []
         self._ticker: threading.Thread | None = None
         self._live = sys.stderr.isatty()
 
     @contextlib.contextmanager
-    def step(self, title: str, *, key: str = "", expected: float = 0.0) -> Iterator[None]:
+    def step(self, title: str, *, key: str = "", expected: float = 0.0) -> Iterator[Step]:
         """Show a step while the body runs.
 
         Args:
@@ -53,7 +61,7 @@ class Progress:
             key: Under which name the duration is remembered; empty for steps that are not worth it.
             expected: Seconds to expect where no duration is remembered yet.
         """
-        step = _Active(title, _remembered(key, expected) if key else expected)
+        step = Step(title, _remembered(key, expected) if key else expected)
         with self._lock:
             self._active.append(step)
             if step.expected >= _WORTH_ANNOUNCING_S:
@@ -63,13 +71,13 @@ class Progress:
                 self._ticker.start()
         outcome = "FAILED after"
         try:
-            yield
+            yield step
             outcome = "done in"
         finally:
             took = time.monotonic() - step.started
             with self._lock:
                 self._active.remove(step)
-                self._print(f"{step.title}: {outcome} {_duration(took)}")
+                self._print(f"{step.title}: {outcome} {duration(took)}")
             if key and outcome == "done in":
                 _remember(key, took)
 
@@ -78,10 +86,10 @@ class Progress:
         with self._lock:
             self._print(line)
 
-    def _announce(self, step: _Active) -> None:
+    def _announce(self, step: Step) -> None:
         step.announced = True
         if not self._live:
-            expectation = f" (expect about {_duration(step.expected)})" if step.expected >= 1 else ""
+            expectation = f" (expect about {duration(step.expected)})" if step.expected >= 1 else ""
             self._print(f"{step.title} ...{expectation}")
 
     def _print(self, line: str) -> None:
@@ -113,7 +121,8 @@ PROGRESS = Progress()
 """The one voice of the tool: steps of several threads must not write over each other."""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time span as people say it: 4.1 s, 35 s, 2 min 05 s."""
     if seconds < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth showing
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
