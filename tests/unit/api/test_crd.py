@@ -9,8 +9,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, create_model
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, create_model
+from tests.unit.api.made_models import STRUCTS, Part
 
 from llmfleet.api.crd import HEADER, crd, dump
 from llmfleet.api.deployment import LLM_DEPLOYMENT
@@ -28,10 +28,6 @@ from llmfleet.api.schema import schema_of
 from llmfleet.api.structural import SchemaError, check_structural, walk
 
 GOLDEN = Path(__file__).parent / "golden" / "widget.yaml"
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
 
 class Wheel(Part):
@@ -193,44 +189,6 @@ NUMBER = re.compile(r"[-+]?(0o[0-7]+|0x[0-9a-fA-F]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)
 def test_text_is_no_number_or_boolean_to_other_yaml_parsers(text: str) -> None:
     if NUMBER.fullmatch(text):
         assert dump({"a": text}) != f"{HEADER}a: {text}\n"
-
-
-LEAVES = st.sampled_from(
-    [
-        (bool, ...),
-        (bool | None, None),
-        (int, 3),
-        (Annotated[int, Field(ge=0, lt=10)], ...),
-        (Annotated[float, Field(gt=0, le=1)] | None, None),
-        (Annotated[str, Field(max_length=9)], "a"),
-        (Annotated[int | str, int_or_string(max_length=9)], ...),
-        (Annotated[dict[str, Any], preserve_unknown()] | None, None),
-    ]
-)
-
-
-def _struct(fields: list[tuple[Any, Any]]) -> type[BaseModel]:
-    named = {f"f_{n}": (kind, Field(default, description="A field.")) for n, (kind, default) in enumerate(fields)}
-    return create_model("Made", __base__=Part, __doc__="A struct.", **named)  # type: ignore[call-overload, no-any-return]
-
-
-def _nested(structs: st.SearchStrategy[type[BaseModel]]) -> st.SearchStrategy[type[BaseModel]]:
-    def wrap(struct: type[BaseModel], shape: str) -> tuple[Any, Any]:
-        match shape:
-            case "list":
-                return Annotated[tuple[struct, ...], Field(max_length=3)], ()  # type: ignore[valid-type]
-            case "map":
-                return Annotated[dict[str, struct], Field(max_length=3)] | None, None  # type: ignore[valid-type]
-            case "optional":
-                return struct | None, None
-            case _:
-                return struct, ...
-
-    shapes = st.sampled_from(["list", "map", "optional", "required"])
-    return st.lists(LEAVES | st.builds(wrap, structs, shapes), min_size=1, max_size=4).map(_struct)
-
-
-STRUCTS = st.recursive(st.lists(LEAVES, min_size=1, max_size=4).map(_struct), _nested, max_leaves=4)
 
 
 @settings(max_examples=60, deadline=None)

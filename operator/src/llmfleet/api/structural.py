@@ -2,7 +2,7 @@
 
 An independent reading of the rules in k8s.io/apiextensions-apiserver (pkg/apiserver/schema/validation.go and
 pkg/apis/apiextensions/validation): it knows nothing of how `schema.py` writes schemas, so that each checks the other.
-CEL is left to the API server.
+It also refuses a few contradictions that the API server lets pass. CEL is left to the API server.
 """
 
 from collections.abc import Iterator, Mapping
