@@ -72,5 +72,5 @@ def test_a_stale_file_is_shown_and_not_touched(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "-# Something else\n+# LLMDeployment\n" in said
     assert "more lines" in said
-    assert said.endswith("2 generated file(s) do not match the models: run make generate\n")
+    assert said.endswith("2 generated file(s) do not match what they are made from: run make generate\n")
     assert "# Something else" in page.read_text()

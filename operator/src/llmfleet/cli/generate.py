@@ -7,7 +7,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -54,12 +54,22 @@ def chart_template(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with `--check` compare them; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m llmfleet.cli.generate", description=__doc__)
+    return settle(render_files, arguments)
+
+
+def settle(render: Callable[[], Mapping[PurePosixPath, str]], arguments: Sequence[str] | None = None) -> int:
+    """Write generated files, or with `--check` compare them; return the exit status.
+
+    Args:
+        render: gives the text of every file by its path in the repository.
+        arguments: of the command line, by default the process's own.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a file is stale")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current directory)")
     options = parser.parse_args(arguments)
     stale = 0
-    for path, text in render_files().items():
+    for path, text in render().items():
         target: Path = options.root / path
         present = target.read_text() if target.exists() else ""
         if present == text:
@@ -72,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             target.write_text(text)
             sys.stdout.write(f"wrote {path}\n")
     if options.check and stale:
-        sys.stdout.write(f"{stale} generated file(s) do not match the models: run make generate\n")
+        sys.stdout.write(f"{stale} generated file(s) do not match what they are made from: run make generate\n")
         return 1
     return 0
 
