@@ -4,8 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from tests.wait import eventually
@@ -66,12 +64,3 @@ class OperatorProcess:
         with self.log.open() as log:
             log.seek(offset)
             return f'"message": "{message}"' in log.read()
-
-
-def get(url: str) -> tuple[int, str]:
-    """Ask a small HTTP server on this machine."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()

@@ -8,7 +8,12 @@ T = TypeVar("T")
 
 
 def eventually(
-    condition: Callable[[], T], *, within_s: float, what: str, last: Callable[[], object] | None = None, every_s: float = 0.1
+    condition: Callable[[], T],
+    *,
+    within_s: float,
+    what: str,
+    last: Callable[[], object] | None = None,
+    every_s: float = 0.1,
 ) -> T:
     """Return the first true value of a condition.
 

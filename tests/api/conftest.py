@@ -6,18 +6,20 @@ from uuid import uuid4
 
 import pytest
 from kubernetes import client, config
-
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster
+from tests.cluster.cache import locked
+from tests.cluster.places import state_root
 from tests.operator_process import OperatorProcess
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A control plane without nodes: API server, etcd, controllers, scheduler."""
-    made = Cluster("api-test").up(nodes=0)
-    yield made
-    made.down()
+    with locked(state_root() / "tests-api.lock", "another run of these tests"):
+        made = Cluster("api-test").up(nodes=0)
+        yield made
+        made.down()
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +51,8 @@ def operator_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def operator(crds: Cluster, nodes: PlayedNodes, operator_log: Path) -> Iterator[OperatorProcess]:
-    """The operator, running outside the cluster."""
+    """The operator, running outside the cluster; its engines' pods find nodes."""
+    del nodes
     process = OperatorProcess(crds.kubeconfig, operator_log).start()
     yield process
     process.stop()

@@ -1,8 +1,8 @@
 """Kubelets, played: nodes that stay healthy, and pods that become what their image's name says.
 
-    play/ok       ready after a moment            play/never    runs and is never ready
-    play/pull     its image cannot be pulled      play/crash    ends again and again, with a termination message
-    play/secret   a Secret it names is missing
+play/ok       ready after a moment            play/never    runs and is never ready
+play/pull     its image cannot be pulled      play/crash    ends again and again, with a termination message
+play/secret   a Secret it names is missing
 """
 
 import threading
@@ -119,7 +119,12 @@ def _waiting(reason: str, message: str) -> tuple[dict, dict, int]:
 
 
 def _crashed() -> tuple[dict, dict, int]:
-    ended = {"exitCode": 1, "reason": "Error", "message": "model directory /models/x does not exist", "finishedAt": _now()}
+    ended = {
+        "exitCode": 1,
+        "reason": "Error",
+        "message": "model directory /models/x does not exist",
+        "finishedAt": _now(),
+    }
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}}
     return waiting, {"terminated": ended}, 2
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Final
 
 _FIELDS: Final[ContextVar[dict[str, Any] | None]] = ContextVar("llmfleet_log_fields", default=None)
@@ -37,6 +38,12 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _log_the_end
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends the process is a line like all others, or else a log collector tears it apart."""
+    logging.getLogger("llmfleet").critical("ended by %s: %s", kind.__name__, error, exc_info=(kind, error, trace))
 
 
 @contextmanager

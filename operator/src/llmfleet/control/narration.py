@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from llmfleet.api.reasons import ConditionType, Reason
 from llmfleet.api.status import Condition, Status
@@ -27,9 +28,9 @@ _TOLD_OF = (ConditionType.ENGINES_READY, ConditionType.STALLED, ConditionType.CO
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One Event to be: type is Normal or Warning."""
+    """One Event to be."""
 
-    type: str
+    type: Literal["Normal", "Warning"]
     reason: str
     message: str
 

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _STALE_WATCH_S: Final = 180.0
 """The API server sends a bookmark about every minute; three missed ones mean that the watch is dead."""
 _LOOK_AGAIN_S: Final = 2.0
+_LAST_WORDS_S: Final = 2.0
 
 
 async def run(settings: Settings) -> None:
@@ -117,7 +118,7 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     admit = partial(refuse, allow_host_path=settings.allow_host_path)
     cache = Cache(client, settings.namespaces or None, queue.add, admit)
-    recorder, phases = Recorder(client), PhaseReader(cache)
+    recorder, phases = Recorder(client, instance=socket.gethostname()), PhaseReader(cache)
     reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, metrics)
     metrics.gauge("llmfleet_queue_depth", "LLMDeployments waiting to be looked at.", lambda: queue.depth)
     metrics.gauge("llmfleet_queue_age_seconds", "Age of the oldest of them.", queue.oldest_s)
@@ -127,6 +128,7 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
         group.create_task(reflector.run(), name=f"reflector {kind}")
     for reflector in cache.reflectors.values():
         await reflector.synced.wait()
+    group.create_task(recorder.run(), name="events")
     for number in range(settings.workers):
         group.create_task(work(queue, reconciler, phases, metrics), name=f"worker {number}")
     fleet.vitals.phase, fleet.vitals.ready = "leading", True
@@ -135,6 +137,7 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
     finally:
         queue.close()
         await phases.close()
+        await recorder.drain(_LAST_WORDS_S)
     raise _Stopped
 
 

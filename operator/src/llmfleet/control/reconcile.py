@@ -16,7 +16,7 @@ from llmfleet.control.summary import differs_in_words_only, summarise
 from llmfleet.decide.decision import decide
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import NotFound
-from llmfleet.kube.events import Recorder
+from llmfleet.kube.events import Recorder, Regarding
 from llmfleet.observe.views import Snapshot
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Reconciler:
             self._metrics.writes.labels(step.reason).inc()
         wait_s = await self._tell(key, snapshot, status, now)
         for event in narrate(snapshot, outcome.done, status):
-            self._recorder.event(_reference(snapshot), event.type, event.reason, event.message, now=now)
+            self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
         if outcome.refusal is not None and outcome.refusal.reason in (Reason.NAME_TAKEN, Reason.REJECTED):
             wait_s = min(_FOREIGN_LOOK_S, wait_s or _FOREIGN_LOOK_S)
         return min((s for s in (wait_s, plan.revisit_s) if s is not None), default=None)
@@ -110,11 +110,5 @@ class Reconciler:
         return None
 
 
-def _reference(snapshot: Snapshot) -> dict[str, str]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "namespace": snapshot.namespace,
-        "name": snapshot.name,
-        "uid": snapshot.uid,
-    }
+def _regarding(snapshot: Snapshot) -> Regarding:
+    return Regarding(API_VERSION, KIND, snapshot.namespace, snapshot.name, snapshot.uid)
