@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 from tests.cluster import images
@@ -19,7 +20,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     options = _parser().parse_args(arguments)
     try:
-        _run(options, Cluster(options.name))
+        _COMMANDS[options.command](options, Cluster(options.name))
     except ClusterError as error:
         print(error.report(), file=sys.stderr)
         return 1
@@ -36,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="bring it up, after taking down what is left of it")
     up.add_argument("--nodes", type=int, default=1, help="real nodes (need root); 0 for the control plane alone")
     up.add_argument("--gpus", type=int, default=0, help="pretended GPUs on each node")
+    known = sorted(images.table())
+    up.add_argument("--image", action="append", default=[], choices=known, help="give it to every node; repeatable")
     commands.add_parser("down", help="take it down and restore the host")
     commands.add_parser("status", help="show its processes")
     commands.add_parser("kubeconfig", help="print the path of its kubeconfig")
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         tool.add_argument("arguments", nargs=argparse.REMAINDER)
     for command, text in (("image", "build images"), ("load-image", "build images and give them to every node")):
         image = commands.add_parser(command, help=text)
-        image.add_argument("images", nargs="+", choices=sorted(images.NAMES), metavar="IMAGE")
+        image.add_argument("images", nargs="+", choices=known, metavar="IMAGE")
     expose = commands.add_parser("expose", help="open a port of this host that leads to a Service")
     expose.add_argument("service", metavar="NAMESPACE/SERVICE:PORT")
     expose.add_argument("--local-port", type=int, default=0)
@@ -54,47 +57,72 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace, cluster: Cluster) -> None:
-    match options.command:
-        case "up":
-            cluster.up(nodes=options.nodes, gpus=options.gpus)
-            print(f"Cluster {cluster.name} is up. export KUBECONFIG={cluster.kubeconfig}")
-        case "down":
-            cluster.down()
-        case "status":
-            _print_status(cluster)
-        case "kubeconfig":
-            print(cluster.shape and cluster.kubeconfig)
-        case "build":
-            build_all()
-        case "kubectl" | "helm" as program:
-            _ = cluster.shape
-            os.execve(binary(program), [program, *options.arguments], cluster.environment())  # noqa: S606 - on purpose
-        case "image":
-            for image in options.images:
-                print(images.archive(image))
-        case "load-image":
-            for image in options.images:
-                cluster.load_image(image)
-        case "expose":
-            print(_expose(cluster, options))
-        case "logs":
-            print(cluster.log(options.component).read_text(errors="replace"), end="")
+def _up(options: argparse.Namespace, cluster: Cluster) -> None:
+    cluster.up(nodes=options.nodes, gpus=options.gpus, wanted=tuple(options.image))
+    print(f"Cluster {cluster.name} is up. export KUBECONFIG={cluster.kubeconfig}")
 
 
-def _expose(cluster: Cluster, options: argparse.Namespace) -> str:
+def _down(_: argparse.Namespace, cluster: Cluster) -> None:
+    cluster.down()
+
+
+def _kubeconfig(_: argparse.Namespace, cluster: Cluster) -> None:
+    cluster.require_up()
+    print(cluster.kubeconfig)
+
+
+def _build(_: argparse.Namespace, __: Cluster) -> None:
+    build_all()
+
+
+def _program(options: argparse.Namespace, cluster: Cluster) -> None:
+    cluster.require_up()
+    program = binary(options.command)
+    os.execve(program, [options.command, *options.arguments], cluster.environment())
+
+
+def _image(options: argparse.Namespace, _: Cluster) -> None:
+    for image in options.images:
+        print(images.reference(image), images.ensure(image).digest)
+
+
+def _load_image(options: argparse.Namespace, cluster: Cluster) -> None:
+    for image in options.images:
+        cluster.load_image(image)
+
+
+def _logs(options: argparse.Namespace, cluster: Cluster) -> None:
+    print(cluster.log(options.component).read_text(errors="replace"), end="")
+
+
+def _expose(options: argparse.Namespace, cluster: Cluster) -> None:
     namespace, _, rest = options.service.partition("/")
     service, _, port = rest.partition(":")
     if not (namespace and service and port):
         raise ClusterError(f"{options.service!r} is not of the form NAMESPACE/SERVICE:PORT")
-    return cluster.expose(namespace, service, port, local_port=options.local_port)
+    print(cluster.expose(namespace, service, port, local_port=options.local_port))
 
 
-def _print_status(cluster: Cluster) -> None:
+def _status(_: argparse.Namespace, cluster: Cluster) -> None:
     shape = cluster.shape
     print(f"{cluster.name}: {shape.nodes} nodes, {shape.gpus} GPUs on each, API server {cluster.server}")
     for component, pid, memory in cluster.status():
         print(f"  {component:<28} {'pid ' + str(pid) if pid else 'DEAD':<12} {memory:>5} MiB")
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Cluster], None]] = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "kubeconfig": _kubeconfig,
+    "build": _build,
+    "kubectl": _program,
+    "helm": _program,
+    "image": _image,
+    "load-image": _load_image,
+    "expose": _expose,
+    "logs": _logs,
+}
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

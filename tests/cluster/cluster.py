@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import bridge, dns, host, images, network, packages, pki
+from tests.cluster import bridge, dns, host, images, imagestore, network, packages, pki
 from tests.cluster.api import Api
 from tests.cluster.cache import locked
 from tests.cluster.control_plane import ControlPlane, Ports
@@ -97,16 +96,21 @@ class Cluster:
                 f"cluster {self.name!r} is not up", advice=f"python -m tests.cluster --name {self.name} up"
             ) from None
 
+    def require_up(self) -> None:
+        """Raise ClusterError if nothing is up under this name."""
+        _ = self.shape
+
     def bin(self, name: str) -> Path:
         """Return the path of a program (kubectl, helm, kubelet, ...), built first when needed."""
         return binary(name)
 
-    def up(self, nodes: int = 1, gpus: int = 0) -> Cluster:
+    def up(self, nodes: int = 1, gpus: int = 0, wanted: tuple[str, ...] = ()) -> Cluster:
         """Bring the cluster up, after taking down whatever is left of that name.
 
         Args:
             nodes: Number of real nodes, which need root; 0 for the control plane alone, which does not.
             gpus: Pretended nvidia.com/gpu on each node.
+            wanted: Images of the images table that nodes have from the start, which is far quicker than `load_image`.
 
         Raises:
             ClusterError: A step failed. What was started stays for a look at it, until `down` or the next `up`.
@@ -117,15 +121,16 @@ class Cluster:
         for program in programs:
             binary(program)
         packages.beside()
-        archives = []
         if nodes:
             packages.install(packages.NODE_PACKAGES)
-            archives = [images.archive("pause"), images.archive("busybox")]
-        with self._exclusive(), PROGRESS.step(f"bring up cluster {self.name}", key=f"up-{nodes}", expected=8 + 8 * nodes):
+            names = dict.fromkeys(("pause", "busybox", *wanted))
+            imagestore.ensure({name: (images.reference(name), images.ensure(name)) for name in names})
+        title = f"bring up cluster {self.name}"
+        with self._exclusive(), PROGRESS.step(title, key=f"up-{nodes}", expected=4 + 2 * nodes):
             self._take_down()
             self._state.mkdir(parents=True)
             with concurrent.futures.ThreadPoolExecutor() as pool:
-                self._start(nodes, gpus, archives, pool)
+                self._start(nodes, gpus, pool)
         return self
 
     def down(self) -> None:
@@ -173,11 +178,11 @@ class Cluster:
 
     def load_image(self, name: str) -> None:
         """Give an image of the images table to every node, built first when needed."""
-        archive = images.archive(name)
+        descriptor = images.ensure(name)
+        imagestore.ensure({name: (images.reference(name), descriptor)})
         for node in self._nodes(self.shape.nodes):
-            size = archive.stat().st_size / 2**20
-            with PROGRESS.step(f"import {name} ({size:.0f} MiB) into {node.name}", key=f"import-{name}", expected=size / 60):
-                node.import_image(archive)
+            with PROGRESS.step(f"load image {name} into {node.name}", key=f"load-{name}"):
+                node.load(images.reference(name), descriptor)
 
     def expose(self, namespace: str, service: str, port: int | str, *, local_port: int = 0) -> str:
         """Open a port of the host's loopback that leads to a Service, and return its URL.
@@ -195,11 +200,13 @@ class Cluster:
             raise ClusterError("a control plane alone has no Service traffic", advice="up --nodes 1")
         spec = (self._api().get(f"/api/v1/namespaces/{namespace}/services/{service}") or {}).get("spec", {})
         address = spec.get("clusterIP")
-        number = next((entry["port"] for entry in spec.get("ports", []) if str(port) in {str(entry["port"]), entry.get("name")}), None)
+        ports = (entry for entry in spec.get("ports", []) if str(port) in {str(entry["port"]), entry.get("name")})
+        number = next((entry["port"] for entry in ports), None)
         if not address or address == "None" or number is None:
             raise ClusterError(f"there is no Service {namespace}/{service} with a cluster IP and port {port}")
         component = f"bridge-{namespace}.{service}.{number}"
-        return f"http://127.0.0.1:{self._bridge(component, network.node_netns(self.name, 1), (address, number), local_port)}"
+        space = network.node_netns(self.name, 1)
+        return f"http://127.0.0.1:{self._bridge(component, space, (address, number), local_port)}"
 
     def stop(self, component: str, grace_s: float = 10.0) -> None:
         """End a component as a fault; `restart` brings it back. grace_s=0 kills it without warning."""
@@ -216,13 +223,13 @@ class Cluster:
 
     def pause(self, component: str) -> None:
         """Freeze a component as a fault: it keeps its connections and answers nothing."""
-        self._processes.signal(component, signal.SIGSTOP)
+        self._processes.send_signal(component, signal.SIGSTOP)
 
     def resume(self, component: str) -> None:
         """Let a frozen component go on."""
-        self._processes.signal(component, signal.SIGCONT)
+        self._processes.send_signal(component, signal.SIGCONT)
 
-    def _start(self, nodes: int, gpus: int, archives: list[Path], pool: concurrent.futures.Executor) -> None:
+    def _start(self, nodes: int, gpus: int, pool: concurrent.futures.Executor) -> None:
         if nodes:
             host.borrow(self.name)
             network.create_control_plane(self.name)
@@ -232,7 +239,7 @@ class Cluster:
         plane = ControlPlane(self._state, space, Ports() if nodes else Ports.free(), nodes)
         plane.write_credentials()
         members = self._nodes(nodes)
-        runtimes = [pool.submit(self._start_runtime, node, archives) for node in members]
+        runtimes = [pool.submit(node.start_runtime, self._processes) for node in members]
         plane.start_api(self._processes)
         port = plane.ports.api
         if space:
@@ -254,11 +261,6 @@ class Cluster:
         if space:
             dns.wait_ready(self._processes, space)
         self._wait_for_controllers()
-
-    def _start_runtime(self, node: Node, archives: list[Path]) -> None:
-        node.start_runtime(self._processes)
-        for archive in archives:
-            node.import_image(archive)
 
     def _wait_for_api(self, plane: ControlPlane) -> None:
         api = self._api()
@@ -304,9 +306,8 @@ class Cluster:
 
     def _pretend_gpus(self, node: str, gpus: int) -> None:
         path = _GPU.replace("/", "~1")
-        operations = [
-            {"op": "add", "path": f"/status/{field}/{path}", "value": str(gpus)} for field in ("capacity", "allocatable")
-        ]
+        fields = ("capacity", "allocatable")
+        operations = [{"op": "add", "path": f"/status/{field}/{path}", "value": str(gpus)} for field in fields]
         if gpus:
             self._api().patch(f"/api/v1/nodes/{node}/status", operations)
 
@@ -322,8 +323,9 @@ class Cluster:
             except OSError as error:
                 raise ClusterError(f"port {local_port} cannot be opened: {error.strerror}") from None
             listener.listen(1024)
-            command = [sys.executable, "-ES", str(Path(bridge.__file__)), str(listener.fileno()), target[0], str(target[1])]
-            self._processes.start(component, Command(command, netns), pass_fds=(listener.fileno(),))
+            inherited = listener.fileno()
+            command = [sys.executable, "-ES", str(Path(bridge.__file__)), str(inherited), target[0], str(target[1])]
+            self._processes.start(component, Command(command, netns), pass_fds=(inherited,))
             port: int = listener.getsockname()[1]
         record.write_text(str(port))
         return port
@@ -335,8 +337,8 @@ class Cluster:
         if os.geteuid() == 0:
             host.sweep(self.name, self._state)
         host.remove_state(self._state)
-        if os.geteuid() == 0:
-            host.give_back(self.name)
+        if os.geteuid() == 0 and host.give_back(self.name):
+            imagestore.prune()
 
     def _nodes(self, count: int) -> list[Node]:
         return [Node(self.name, self._state, number) for number in range(1, count + 1)]
@@ -360,7 +362,7 @@ def build_all() -> None:
 def _output(command: list[str], environment: dict[str, str], text: str | None) -> str:
     done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ClusterError(f"`{shutil.which(command[0]) and Path(command[0]).name} {' '.join(command[1:])}`: {done.stderr.strip()}")
+        raise ClusterError(f"`{Path(command[0]).name} {' '.join(command[1:])}` failed: {done.stderr.strip()}")
     return done.stdout
 
 

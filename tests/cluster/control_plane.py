@@ -31,8 +31,8 @@ class Ports:
     def free(cls) -> Ports:
         """Choose ports on the host's loopback that nobody uses at this moment."""
         chosen: set[int] = set()
-        while len(chosen) < 5:  # noqa: PLR2004 - one for each field
-            port = random.choice(_PORT_RANGE)  # noqa: S311 - not a secret, only unlikely to be chosen twice
+        while len(chosen) < 5:
+            port = random.choice(_PORT_RANGE)
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) != 0:
                     chosen.add(port)
@@ -90,10 +90,10 @@ class ControlPlane:
             authority.issue(user, f"system:{user}")
         authority.issue("coredns", "coredns", organization="system:masters")
         for node in range(1, self.nodes + 1):
-            authority.issue(
-                f"n{node}", f"system:node:n{node}", organization="system:nodes", sans=(f"n{node}", network.node_ip(node))
-            )
-            users.append(f"n{node}")
+            user = f"n{node}"
+            sans = (user, network.node_ip(node))
+            authority.issue(user, f"system:node:{user}", organization="system:nodes", sans=sans)
+            users.append(user)
         pki.key_pair(self.pki, "service-accounts")
         # A second authority vouches for the API server towards extension API servers (external metrics).
         pki.Authority.create(self.pki, "front-proxy-ca").issue("front-proxy", "front-proxy-client")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.cluster import network
@@ -29,6 +29,7 @@ _SYSCTLS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
+_RECORD = MACHINE_STATE / "host.json"
 _CONTAINER_LOG_LINKS = Path("/var/log/containers")
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _SHIM_SOCKETS = Path("/run/containerd/s")
@@ -42,34 +43,46 @@ _FOLDERS = (
 )
 
 
+@dataclass(slots=True)
+class _Borrowed:
+    """How the machine was before its first cluster with nodes, and which clusters have nodes now."""
+
+    sysctls: dict[str, str]
+    folders: list[str]
+    clusters: list[str]
+
+
 def borrow(name: str) -> None:
     """Note the machine's settings before the first cluster with nodes changes them."""
     with locked(MACHINE_STATE / "host.lock", "another cluster to start or stop"):
-        record = _load()
-        record.setdefault("sysctls", {key: value for key in _SYSCTLS if (value := _sysctl(key)) is not None})
-        record.setdefault("folders", [str(folder) for folder in _FOLDERS if not folder.exists()])
-        record["clusters"] = sorted({*record.get("clusters", []), f"{state_root()}/{name}"})
-        _save(record)
+        borrowed = _load() or _Borrowed(
+            sysctls={key: value for key in _SYSCTLS if (value := _sysctl(key)) is not None},
+            folders=[str(folder) for folder in _FOLDERS if not folder.exists()],
+            clusters=[],
+        )
+        borrowed.clusters = sorted({*borrowed.clusters, f"{state_root()}/{name}"})
+        _save(borrowed)
 
 
-def give_back(name: str) -> None:
-    """Restore the machine's settings when no cluster with nodes is left."""
-    if not (MACHINE_STATE / "host.json").exists():
-        return
+def give_back(name: str) -> bool:
+    """Restore the machine's settings when no cluster with nodes is left, and tell whether that was so."""
     with locked(MACHINE_STATE / "host.lock", "another cluster to start or stop"):
-        record = _load()
+        borrowed = _load()
+        if borrowed is None:
+            return False
         own = f"{state_root()}/{name}"
-        users = [path for path in record.get("clusters", []) if path != own and Path(path).is_dir()]
-        if users:
-            _save(record | {"clusters": users})
-            return
-        for key, value in record.get("sysctls", {}).items():
+        borrowed.clusters = [path for path in borrowed.clusters if path != own and Path(path).is_dir()]
+        if borrowed.clusters:
+            _save(borrowed)
+            return False
+        for key, value in borrowed.sysctls.items():
             if _sysctl(key) != value:
                 (Path("/proc/sys") / key).write_text(value)
-        for folder in record.get("folders", []):
+        for folder in borrowed.folders:
             with contextlib.suppress(OSError):  # somebody else's files are in it, or it never came to be
                 Path(folder).rmdir()
-        (MACHINE_STATE / "host.json").unlink(missing_ok=True)
+        _RECORD.unlink()
+        return True
 
 
 def cgroup(name: str, node: int) -> str:
@@ -175,16 +188,14 @@ def _sysctl(key: str) -> str | None:
         return None
 
 
-def _load() -> dict[str, dict[str, str] | list[str]]:
+def _load() -> _Borrowed | None:
     try:
-        record: dict[str, dict[str, str] | list[str]] = json.loads((MACHINE_STATE / "host.json").read_text())
+        return _Borrowed(**json.loads(_RECORD.read_text()))
     except FileNotFoundError:
-        return {}
-    return record
+        return None
 
 
-def _save(record: dict[str, dict[str, str] | list[str]]) -> None:
-    scratch = MACHINE_STATE / "host.json.tmp"
-    scratch.write_text(json.dumps(record, indent=1))
-    scratch.replace(MACHINE_STATE / "host.json")
-    shutil.chown(MACHINE_STATE / "host.json", "root")
+def _save(borrowed: _Borrowed) -> None:
+    scratch = _RECORD.with_suffix(".tmp")
+    scratch.write_text(json.dumps(asdict(borrowed), indent=1))
+    scratch.replace(_RECORD)

@@ -2,34 +2,110 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tests.cluster import packages
-from tests.cluster.archive import Entry, Recipe, pack
-from tests.cluster.cache import cached, key_of
+from tests.cluster import base, buildah, oci, packages
+from tests.cluster.buildah import Build
+from tests.cluster.cache import cached, key_of, locked, tree_key
 from tests.cluster.errors import ClusterError
 from tests.cluster.gotools import binary
-from tests.cluster.node import PAUSE_IMAGE
+from tests.cluster.oci import Descriptor, Entry, Recipe
+from tests.cluster.places import REPOSITORY, cache_dir
+from tests.cluster.progress import PROGRESS
 
-BUSYBOX_IMAGE = "localhost/llmfleet/busybox:1"
-SIMULATOR_IMAGE = "ghcr.io/llm-d/llm-d-inference-sim:v0.10.2"
+VERSION = "0.1.0"
+"""Tag of the images that this repository builds."""
 
 
-def archive(name: str) -> Path:
-    """Return the archive of an image, built first if the cache does not have it.
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of the table.
+
+    Attributes:
+        reference: Full name with registry and tag, as manifests use it.
+        source: A recipe for the packer, or a build of a Containerfile.
+        inputs: Files below the repository that go into a build, as glob patterns: they decide when it is built anew.
+    """
+
+    reference: str
+    source: Callable[[], Recipe] | Callable[[], Build]
+    inputs: tuple[str, ...] = ()
+
+
+def table() -> dict[str, Image]:
+    """Return the images by their short names."""
+    return {
+        "busybox": Image("localhost/llmfleet/busybox:1", _busybox),
+        "pause": Image("localhost/llmfleet/pause:1", _pause),
+        "simulator": Image("ghcr.io/llm-d/llm-d-inference-sim:v0.10.2", _simulator),
+        "operator": Image(
+            f"ghcr.io/llmfleet/operator:{VERSION}",
+            _operator,
+            ("operator/Containerfile", "operator/pyproject.toml", "operator/src/**/*", "uv.lock", "pyproject.toml"),
+        ),
+        "engine-cpu": Image(
+            f"ghcr.io/llmfleet/engine-cpu:{VERSION}",
+            _engine_cpu,
+            ("engine_image/**/*", "uv.lock", "pyproject.toml"),
+        ),
+    }
+
+
+def reference(name: str) -> str:
+    """Return the full name of an image of the table."""
+    return _image(name).reference
+
+
+def ensure(name: str) -> Descriptor:
+    """Return an image's manifest in the OCI layout, made first if its inputs have changed.
 
     Raises:
         ClusterError: There is no such image, or its build failed.
     """
-    make = _MAKERS.get(name)
-    if make is None:
-        raise ClusterError(f"no image {name!r}; there are: {', '.join(_MAKERS)}")
-    return make()
+    image = _image(name)
+    source = image.source()
+    if isinstance(source, Recipe):
+        recipe = source
+        entry = _record(name, key_of(recipe.identity()), lambda: oci.pack(recipe))
+    else:
+        build = source
+        arguments = json.dumps([build.arguments, build.target])
+        key = key_of(arguments, base.key(), tree_key(REPOSITORY, image.inputs))
+        entry = _record(name, key, lambda: _push(build, key))
+    return Descriptor(**json.loads(entry.read_text()))
 
 
-def _busybox() -> Path:
+def _image(name: str) -> Image:
+    images = table()
+    if name not in images:
+        raise ClusterError(f"no image {name!r}; there are: {', '.join(images)}")
+    return images[name]
+
+
+def _record(name: str, key: str, make: Callable[[], Descriptor]) -> Path:
+    def write(target: Path) -> None:
+        descriptor = make()
+        (target / "manifest.json").write_text(json.dumps(asdict(descriptor)))
+
+    return cached(f"images/{name}", key, write) / "manifest.json"
+
+
+def _push(build: Build, key: str) -> Descriptor:
+    stored = buildah.ensure(replace(build, arguments=build.arguments | {"BASE_IMAGE": base.ensure()}), key)
+    tag = f"{build.name}-{key}"
+    with (
+        locked(cache_dir() / "oci" / ".lock", "another image to be written"),
+        PROGRESS.step(f"write image {build.name} into the cache", key=f"push-{build.name}", expected=build.seconds / 4),
+    ):
+        buildah.push(stored, oci.layout(), tag)
+        return oci.tagged(tag)
+
+
+def _busybox() -> Recipe:
     program = _busybox_program()
     applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
     entries = {
@@ -38,37 +114,39 @@ def _busybox() -> Path:
         "tmp": Entry(mode=0o1777),
         **{f"bin/{applet}": Entry(link="busybox") for applet in applets if applet != "busybox"},
     }
-    return _packed("busybox", Recipe(BUSYBOX_IMAGE, entries, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}))
+    return Recipe(entries, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]})
 
 
-def _pause() -> Path:
+def _pause() -> Recipe:
     entries = {"busybox": Entry(_busybox_program().read_bytes())}
-    return _packed("pause", Recipe(PAUSE_IMAGE, entries, {"Entrypoint": ["/busybox", "sleep", "infinity"]}))
+    return Recipe(entries, {"Entrypoint": ["/busybox", "sleep", "infinity"]})
 
 
-def _simulator() -> Path:
+def _simulator() -> Recipe:
     program = binary("llm-d-inference-sim").read_bytes()
     entries = {"app": Entry(), "app/llm-d-inference-sim": Entry(program), "tmp": Entry(mode=0o1777)}
-    config: dict[str, object] = {"Entrypoint": ["/app/llm-d-inference-sim"], "User": "65532:65532"}
-    return _packed("simulator", Recipe(SIMULATOR_IMAGE, entries, config))
+    return Recipe(entries, {"Entrypoint": ["/app/llm-d-inference-sim"], "User": "65532:65532"})
 
 
-def _packed(name: str, recipe: Recipe) -> Path:
-    parts = [part for path, entry in sorted(recipe.entries.items()) for part in (path, repr(entry.mode), entry.link or "", entry.content or b"")]
-    key = key_of(recipe.name, repr(recipe.config), *parts)
-    return cached(f"images/{name}", key, lambda target: pack(recipe, target / "image.tar")) / "image.tar"
+def _operator() -> Build:
+    return Build(
+        name="operator",
+        containerfile=REPOSITORY / "operator" / "Containerfile",
+        context=REPOSITORY,
+        seconds=30,
+    )
+
+
+def _engine_cpu() -> Build:
+    return Build(
+        name="engine-cpu",
+        containerfile=REPOSITORY / "engine_image" / "Containerfile",
+        context=REPOSITORY,
+        target="cpu",
+        seconds=240,
+    )
 
 
 def _busybox_program() -> Path:
     packages.install({"busybox-static": packages.IMAGE_PACKAGES["busybox-static"]})
     return Path(packages.IMAGE_PACKAGES["busybox-static"])
-
-
-_MAKERS: dict[str, Callable[[], Path]] = {
-    "busybox": _busybox,
-    "pause": _pause,
-    "simulator": _simulator,
-}
-
-NAMES = tuple(_MAKERS)
-"""The names that `archive` knows."""

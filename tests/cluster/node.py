@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import host, network
+from tests.cluster import host, images, imagestore, network
 from tests.cluster.errors import ClusterError
 from tests.cluster.gotools import binary
+from tests.cluster.imagestore import ContainerdClient
+from tests.cluster.oci import Descriptor
 from tests.cluster.packages import beside
 from tests.cluster.process import Command, Processes, wait_for
-
-PAUSE_IMAGE = "localhost/llmfleet/pause:1"
 
 _CONTAINERD_START_S = 20.0
 
@@ -59,33 +58,31 @@ class Node:
         return f"{program}-{self.name}"
 
     def start_runtime(self, processes: Processes) -> None:
-        """Write containerd's files, start it and wait until it answers."""
+        """Start containerd with the images of the machine's store and wait until it answers."""
         programs = beside() / "usr/bin"
-        for folder in ("cni", "ctd/lib", "ctd/state"):
+        for folder in ("cni", "ctd/state"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        imagestore.copy_to(self.folder / "ctd/lib")
         (self.folder / "containerd.toml").write_text(self._containerd_config())
         (self.folder / "cni" / "10-pods.conflist").write_text(json.dumps(self._cni_config()))
         command = [str(programs / "containerd"), "-c", str(self.folder / "containerd.toml")]
         path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         component = self.component("containerd")
+        client = ContainerdClient(self.socket)
         processes.start(component, Command(command, self.netns, {"PATH": path}))
 
         def answers() -> bool:
             if processes.pid(component) is None:
                 raise ClusterError(f"{component} ended right after its start", log=processes.log(component))
-            return self.socket.exists() and self._ctr("version").returncode == 0
+            return client.answers()
 
         wait_for(answers, f"{component} to answer", timeout_s=_CONTAINERD_START_S, log=processes.log(component))
 
-    def import_image(self, archive: Path) -> None:
-        """Load an image archive into the node's containerd."""
-        done = self._ctr("images", "import", "--local", str(archive))
-        if done.returncode != 0:
-            raise ClusterError(f"{self.name} could not import {archive}: {done.stderr.strip()}")
-
-    def images(self) -> set[str]:
-        """Return the names of the images that the node has."""
-        return set(self._ctr("images", "list", "-q").stdout.split())
+    def load(self, reference: str, descriptor: Descriptor) -> None:
+        """Give the running node an image, unless it has that very one."""
+        client = ContainerdClient(self.socket)
+        if client.images().get(reference) != descriptor.digest:
+            client.import_image(descriptor, [reference])
 
     def start_kubelet(self, processes: Processes) -> None:
         """Start kubelet and kube-proxy."""
@@ -107,10 +104,6 @@ class Node:
         processes.start(self.component("kubelet"), Command(kubelet, self.netns))
         processes.start(self.component("kube-proxy"), Command(proxy, self.netns))
 
-    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(beside() / "usr/bin/ctr"), "-a", str(self.socket), "-n", "k8s.io", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
     def _containerd_config(self) -> str:
         cri = 'plugins."io.containerd.grpc.v1.cri"'
         return f"""version = 2
@@ -121,7 +114,7 @@ state = "{self.folder}/ctd/state"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{self.folder}/ctd/opt"
 [{cri}]
-  sandbox_image = "{PAUSE_IMAGE}"
+  sandbox_image = "{images.reference("pause")}"
   disable_apparmor = true
   # Some machines forbid even root to lower an OOM score or raise a limit; runc would fail without a hint.
   restrict_oom_score_adj = true

@@ -86,7 +86,7 @@ def debian_mirror() -> str:
             return address
     raise ClusterError(
         "no Debian mirror is configured on this machine",
-        advice="run `apt-get update` on Debian; elsewhere install debian-archive-keyring and set LLMFLEET_DEBIAN_MIRROR",
+        advice="on Debian run apt-get update; elsewhere install debian-archive-keyring and set LLMFLEET_DEBIAN_MIRROR",
     )
 
 

@@ -99,7 +99,7 @@ class Processes:
         pid = int(born.split(" ", 1)[0])
         return pid if boot == _boot() and _start_tick(born) == _start_tick(_stat(pid)) else None
 
-    def signal(self, component: str, number: signal.Signals) -> None:
+    def send_signal(self, component: str, number: signal.Signals) -> None:
         """Send a signal to the component's process.
 
         Raises:

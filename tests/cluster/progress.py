@@ -123,7 +123,7 @@ PROGRESS = Progress()
 
 def duration(seconds: float) -> str:
     """Return a time span as people say it: 4.1 s, 35 s, 2 min 05 s."""
-    if seconds < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth showing
+    if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
