@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from llmfleet_engine import arguments, cause, checks, memory, termination
+from llmfleet_engine import arguments, cause, cgroup, checks, termination
 from llmfleet_engine.api import EngineApi, WarmUpError
 from llmfleet_engine.board import Desk, Order
 from llmfleet_engine.engine import Engine
@@ -55,7 +55,7 @@ class Launcher:
         self._environment = environment
         self._state = State()
         self._stopping = asyncio.Event()
-        self._kills = memory.kills()
+        self._kills = cgroup.kills()
 
     async def run(self) -> ExitCode:
         """Runs the engine until it ends or the launcher is told to stop; returns the exit status."""
@@ -83,7 +83,8 @@ class Launcher:
         command = arguments.command(self._options)
         log.info("starting %s", " ".join(command))
         self._state.enter(Phase.STARTING, "the engine's process is starting")
-        engine.start(command, arguments.environment(self._options, self._environment, str(board)))
+        environment = arguments.environment(self._options, self._environment, board=board, cores=cgroup.cores())
+        engine.start(command, environment)
         serving = asyncio.create_task(self._serve(self._api(session)))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -189,9 +190,9 @@ class Launcher:
 
     def _killed(self) -> str | None:
         """Says so where the kernel has killed a process of this container for memory."""
-        if memory.kills() <= self._kills:
+        if cgroup.kills() <= self._kills:
             return None
-        limit = memory.limit_gib()
+        limit = cgroup.memory_limit_gib()
         limited = "" if limit is None else f" (the container's limit is {limit:.1f} GiB)"
         return f"out of memory: the kernel killed a process of the engine{limited}; give the pod more memory"
 
