@@ -139,12 +139,26 @@ class Executor:
         if view is None:
             await self._check_name(snapshot, Ref.of(work.wanted))
         try:
-            stored = await self._client.apply(work.wanted, manager=MANAGER)
+            stored = await self._apply(work.wanted, view)
         except (Invalid, Forbidden, BadRequest) as error:
             what = f"{work.wanted['kind']} {work.wanted['metadata']['name']}"
             raise _Refused(Refusal(Reason.REJECTED, f"the API server refuses {what}: {error}")) from error
         self._note(stored, wanted)
         return True
+
+    async def _apply(self, wanted: Mapping[str, Any], view: Child | None) -> dict[str, Any]:
+        """Apply; where somebody's entry stands in the way of ours in a Service's ports, that list is put back first.
+
+        Ports are merged by number, and names must be unique: a port that was edited by hand leaves no room for ours.
+        """
+        try:
+            return await self._client.apply(wanted, manager=MANAGER)
+        except Invalid:
+            if view is None or wanted["kind"] != "Service":
+                raise
+            ports = [{"op": "replace", "path": "/spec/ports", "value": wanted["spec"]["ports"]}]
+            await self._client.patch_json(Ref.of(wanted), ports, manager=MANAGER)
+            return await self._client.apply(wanted, manager=MANAGER)
 
     def _note(self, stored: dict[str, Any], wanted: str) -> None:
         """Take over what was stored. Should it differ from what was sent, that difference is no drift."""
