@@ -20,6 +20,7 @@ fills it. The answer to an apply shows whether all that was so: it has to have t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ Fields = dict[str, Any]
 """As fieldsV1: keys are `f:name`, `k:{key fields}`, `v:value`, `i:index` or `.`, values the same again."""
 
 _DIGEST_BYTES = 8
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _NOT_FIELDS = ("apiVersion", "kind")
 _NOT_METADATA = ("name", "namespace", "uid", "resourceVersion")
 
@@ -74,20 +76,18 @@ def digest(fields: Mapping[str, Any]) -> str:
 
 def _cut(live: Any, fields: Fields, others: list[Fields]) -> Any:
     """Keep of a live value what `fields` names. `others` is what other managers own in the same place."""
-    names = [name for name in fields if name != "."]
-    if not names:
+    if not fields:
         # Owned as a whole; but if others own something inside, it can be shared and we own an empty one.
         return None if any(other.keys() - {"."} for other in others) else live
     if isinstance(live, list):
-        found = ((name, _item(live, name)) for name in names)
-        cut = {
-            index: _cut(live[index], fields[name], _below(others, name)) for name, index in found if index is not None
-        }
-        return [cut[index] for index in sorted(cut)]
+        found = ((_item(live, name), name) for name in fields if name != ".")
+        cut = {at: _cut(live[at], fields[name], _below(others, name)) for at, name in found if at is not None}
+        return [cut[at] for at in sorted(cut)]
     if isinstance(live, dict):
         return {
-            name.removeprefix("f:"): _cut(live.get(name.removeprefix("f:")), fields[name], _below(others, name))
-            for name in names
+            name[2:]: _cut(live.get(name[2:]), inner, _below(others, name) if others else others)
+            for name, inner in fields.items()
+            if name != "."
         }
     return None
 
@@ -99,7 +99,7 @@ def _below(others: list[Fields], name: str) -> list[Fields]:
 def _item(live: list[Any], name: str) -> int | None:
     """Find the list item that `k:{key fields}`, `v:value` or `i:index` means; None if it is gone."""
     kind, _, text = name.partition(":")
-    wanted = json.loads(text)
+    wanted = _parse(text)
     if kind == "i":
         return wanted if wanted < len(live) else None
     for index, item in enumerate(live):
@@ -108,6 +108,12 @@ def _item(live: list[Any], name: str) -> int | None:
         if kind == "k" and isinstance(item, dict) and all(item.get(key) == value for key, value in wanted.items()):
             return index
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(text: str) -> Any:
+    """Parse the JSON of a path element; a fleet's objects share a few of them."""
+    return json.loads(text)
 
 
 def _normalise(value: Any) -> Any:
@@ -120,7 +126,3 @@ def _normalise(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value) or None
     return value or None
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
