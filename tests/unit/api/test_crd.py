@@ -119,6 +119,12 @@ def test_status_defaults_nothing() -> None:
     assert not [path for path, node in walk(root["properties"]["status"]) if "default" in node]
 
 
+def test_a_rule_of_the_object_can_point_at_its_name() -> None:
+    pointing = cel("size(self.metadata.name) <= 50", "too long", field_path=".metadata.name")
+    root = crd(dataclasses.replace(WIDGET, rules=(pointing,)))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert root["properties"]["metadata"] == {"type": "object", "properties": {"name": {"type": "string"}}}
+
+
 @pytest.mark.parametrize(
     ("scale", "why"),
     [

@@ -26,7 +26,9 @@ def test_is_not_structural(field: dict[str, Any], below: str, why: str) -> None:
     [
         {"type": "array", "items": TEXT},
         {"type": "object", "additionalProperties": TEXT},
-        {"type": "object", "properties": {"metadata": STRUCT}},
+        {"type": "object", "properties": {"metadata": {"type": "object", "properties": {"labels": STRUCT}}}},
+        {"type": "object", "properties": {"metadata": {"type": "object", "default": {}}}},
+        {"type": "object", "properties": {"metadata": TEXT}},
     ],
 )
 def test_the_root_is_an_object_with_implicit_metadata(schema: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def _root(resource: CustomResource) -> Schema:
     properties: dict[str, Schema] = {
         "apiVersion": {"description": _API_VERSION_TEXT, "type": "string"},
         "kind": {"description": _KIND_TEXT, "type": "string"},
-        "metadata": {"type": "object"},
+        "metadata": _metadata(resource),
         "spec": schema_of(resource.spec, "spec"),
     }
     if resource.status is not None:
@@ -88,6 +88,13 @@ def _root(resource: CustomResource) -> Schema:
     if resource.rules:
         root[VALIDATIONS] = [rule.as_schema() for rule in resource.rules]
     return {**root, "required": ["spec"], "properties": properties}
+
+
+def _metadata(resource: CustomResource) -> Schema:
+    """Type what a rule's error points at: a path into metadata is valid only if the schema has the field."""
+    if any(rule.field_path == ".metadata.name" for rule in resource.rules):
+        return {"type": "object", "properties": {"name": {"type": "string"}}}
+    return {"type": "object"}
 
 
 def _subresources(resource: CustomResource, schema: Schema) -> Definition:

@@ -166,7 +166,8 @@ class Scale:
 class CustomResource:
     """A custom kind: its names, its models and how kubectl shows it; `crd.crd` makes the definition from it.
 
-    `rules` stand on the whole object: besides `self.spec` and `self.status` they may use `self.metadata.name`.
+    `rules` stand on the whole object: besides `self.spec` and `self.status` they may use `self.metadata.name`, and with
+    `field_path=".metadata.name"` their errors point at it.
     """
 
     group: str

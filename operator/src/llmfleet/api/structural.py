@@ -51,8 +51,11 @@ def check_structural(schema: Schema) -> None:
     if "additionalProperties" in schema:
         raise SchemaError("", "additionalProperties is forbidden at the root")
     metadata = schema.get("properties", {}).get("metadata", {"type": "object"})
-    if set(metadata) - {"type", "description"} or metadata["type"] != "object":
-        raise SchemaError("metadata", "metadata is implicit: it may only be typed as object")
+    restricted = metadata.get("properties", {}).keys()
+    if metadata.keys() - {"type", "description", "properties"} or restricted - {"name", "generateName"}:
+        raise SchemaError("metadata", "metadata is implicit: only name and generateName may be restricted")
+    if metadata.get("type") != "object":
+        raise SchemaError("metadata", "metadata must be of type object")
     for path, node in walk(schema):
         _check_keywords(path, node)
         _check_type(path, node)
