@@ -83,6 +83,11 @@ class Cluster:
         return self._state / "pki" / "admin.key"
 
     @property
+    def audit_log(self) -> Path:
+        """The API server's record of what service accounts asked for, one JSON object per line."""
+        return self._state / "logs" / "audit.log"
+
+    @property
     def shape(self) -> Shape:
         """What is up.
 

@@ -16,6 +16,17 @@ from tests.cluster.process import Command, Processes
 # Outside the range from which the kernel takes ports for outgoing connections.
 _PORT_RANGE = range(20000, 30000)
 
+# What service accounts ask for, without the controllers' own: tests compare it with the roles they were given.
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -65,6 +76,15 @@ class ControlPlane:
         """The folder of certificates and keys."""
         return self.state / "pki"
 
+    @property
+    def audit_log(self) -> Path:
+        """The API server's record of what service accounts asked for, one JSON object per line."""
+        return self.state / "logs" / "audit.log"
+
+    @property
+    def _audit_policy(self) -> Path:
+        return self.state / "audit-policy.yaml"
+
     def kubeconfig(self, user: str) -> Path:
         """Return the kubeconfig of a component or node, valid where the control plane runs."""
         return self.state / "kubeconfigs" / f"{user}.yaml"
@@ -91,8 +111,8 @@ class ControlPlane:
         authority.issue("coredns", "coredns", organization="system:masters")
         for node in range(1, self.nodes + 1):
             user = f"n{node}"
-            sans = (user, network.node_ip(node))
-            authority.issue(user, f"system:node:{user}", organization="system:nodes", sans=sans)
+            own = (user, network.node_ip(node))
+            authority.issue(user, f"system:node:{user}", organization="system:nodes", sans=own)
             users.append(user)
         pki.key_pair(self.pki, "service-accounts")
         # A second authority vouches for the API server towards extension API servers (external metrics).
@@ -103,6 +123,7 @@ class ControlPlane:
 
     def start_api(self, processes: Processes) -> None:
         """Start etcd and the API server, which waits for it."""
+        self._audit_policy.write_text(_AUDIT_POLICY)
         etcd = beside() / "usr/bin/etcd"
         processes.start("etcd", Command([str(etcd), *self._etcd_flags()], self.netns))
         processes.start("kube-apiserver", Command([str(binary("kube-apiserver")), *self._api_flags()], self.netns))
@@ -156,7 +177,10 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",
             f"--service-cluster-ip-range={network.SERVICE_CIDR}",
             "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
+            # The second asks, as OpenShift does, whether an owner's deletion may be blocked by who says so.
+            "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+            f"--audit-policy-file={self._audit_policy}",
+            f"--audit-log-path={self.audit_log}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={files}/service-accounts.pub",
             f"--service-account-signing-key-file={files}/service-accounts.key",
