@@ -1,0 +1,63 @@
+"""What the demo prints: headings, what others said, and colours where a terminal shows them.
+
+Everything goes through the cluster tool's progress display, so that no two voices write over each other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+
+from tests.cluster.progress import PROGRESS
+
+
+class Style(Enum):
+    """ANSI styles, by what they mean here."""
+
+    HEADING = "1"
+    COMMAND = "36"
+    QUOTE = "2"
+    GOOD = "32"
+    BAD = "1;31"
+
+
+def styled(text: str, style: Style) -> str:
+    """Return the text in a style, or as it is where colours are not wanted (NO_COLOR, no terminal)."""
+    return f"\033[{style.value}m{text}\033[0m" if _COLOURS else text
+
+
+def say(line: str = "") -> None:
+    """Print a line above the live line."""
+    PROGRESS.say(line)
+
+
+def heading(text: str) -> None:
+    """Begin a new part."""
+    PROGRESS.say("")
+    PROGRESS.say(styled(text, Style.HEADING))
+
+
+def quote(text: str) -> None:
+    """Print what somebody else said, such as a status or a log, line by line."""
+    for line in text.rstrip().splitlines():
+        PROGRESS.say(f"    {styled(printable(line), Style.QUOTE)}")
+
+
+def command(text: str) -> None:
+    """Print a command, ready to be copied."""
+    PROGRESS.say(f"    {styled(text, Style.COMMAND)}")
+
+
+def stream(text: str) -> None:
+    """Print a piece of a line at once; no step may be under way."""
+    sys.stderr.write(printable(text))
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Return the text without what would move the cursor: a model may say anything."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+_COLOURS = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,95 @@
+"""The end of the demo: what there is now, and what to try."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.demo.screen import command, heading, say
+from tests.demo.site import MODEL, OPERATOR, SAMPLES, SYSTEM, Site, patch
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One thing to look at or to try: a sentence, and commands that work as they stand, in this order."""
+
+    sentence: str
+    commands: tuple[str, ...]
+
+
+def show(site: Site, url: str, way_back: str) -> None:
+    """Print what there is to look at and to try; the commands want a shell in the repository's folder.
+
+    Args:
+        site: the demo's cluster.
+        url: of the model's Service on this machine.
+        way_back: the command that takes the change back.
+    """
+    heading("What you have now")
+    _print(look(site, url))
+    heading("What to try")
+    _print(experiments(way_back))
+
+
+def look(site: Site, url: str) -> Iterator[Stop]:
+    """Return what changes nothing; the first stop makes kubectl talk to the cluster."""
+    yield Stop("A cluster of one node. In your shell:", (_environment(site),))
+    yield Stop(
+        f"The operator in namespace {SYSTEM}, and llm/{MODEL} with what it consists of:",
+        (
+            "kubectl get llm",
+            f"kubectl get deployments,pods,services,pdb,controllerrevisions -l llmfleet.dev/name={MODEL}",
+            f"kubectl describe llm {MODEL}",
+            "kubectl explain llm.spec.engine",
+            f"kubectl logs -n {SYSTEM} deployment/{OPERATOR} --tail=20",
+        ),
+    )
+    body = shlex.quote(json.dumps({"model": MODEL, "prompt": "Hello"}))
+    ask = f"curl -s {url}/v1/completions -H 'Content-Type: application/json' -d {body}"
+    yield Stop("The model, at a port of this machine:", (ask,))
+
+
+def experiments(way_back: str) -> Iterator[Stop]:
+    """Return what changes something."""
+    yield Stop(
+        "Take the change back. The engines it replaced stay ready for ten minutes: the Service moves at once.",
+        (way_back, _summary()),
+    )
+    yield Stop(
+        "Make a typo. The API server refuses it and names the field.",
+        (f"sed s/source:/sorce:/ {SAMPLES}/llmdeployment.yaml | kubectl apply -f -",),
+    )
+    yield Stop(
+        "Name an image that does not exist. What serves goes on serving, and the status says what is wrong.",
+        (
+            shlex.join(patch(image="ghcr.io/llmfleet/engine-cpu:typo")),
+            f"kubectl wait llm {MODEL} --for=jsonpath='{{.status.state}}'='Updating: ImagePullFailed' --timeout=1m",
+            _summary(),
+            shlex.join(patch(image=None)),
+        ),
+    )
+    yield Stop(
+        "Ask for a second engine, and wait for it.",
+        (f"kubectl scale llm {MODEL} --replicas=2", f"kubectl wait llm {MODEL} --for=condition=Ready --timeout=5m"),
+    )
+    yield Stop("When you have seen enough: everything is taken away.", ("make demo-down",))
+
+
+def _print(stops: Iterator[Stop]) -> None:
+    for stop in stops:
+        say(stop.sentence)
+        for line in stop.commands:
+            command(line)
+
+
+def _summary() -> str:
+    return f"kubectl get llm {MODEL} -o jsonpath='{{.status.summary}}{{\"\\n\"}}'"
+
+
+def _environment(site: Site) -> str:
+    """Return one line that makes kubectl talk to the cluster; it adds our kubectl where the machine has none."""
+    kubectl = "" if shutil.which("kubectl") else f" PATH={site.cluster.bin('kubectl').parent}:$PATH"
+    return f"export KUBECONFIG={site.cluster.kubeconfig}{kubectl}"
