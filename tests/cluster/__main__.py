@@ -78,7 +78,7 @@ def _build(_: argparse.Namespace, __: Cluster) -> None:
 def _program(options: argparse.Namespace, cluster: Cluster) -> None:
     cluster.require_up()
     program = binary(options.command)
-    os.execve(program, [options.command, *options.arguments], cluster.environment())
+    os.execve(program, [options.command, *options.arguments], cluster.environment())  # noqa: S606 - becomes the program
 
 
 def _image(options: argparse.Namespace, _: Cluster) -> None:

@@ -14,7 +14,7 @@ from tests.cluster.places import cache_dir
 from tests.cluster.progress import PROGRESS
 
 _SUITE = "bookworm"
-_INCLUDE = ("ca-certificates", "libgomp1", "libnuma1", "libstdc++6", "python3")
+_INCLUDE = ("ca-certificates", "libgomp1", "libnuma1", "libstdc++6", "python3", "python3-venv")
 _LEFT_OUT = ("doc", "info", "locale", "man")
 _RECIPE = "FROM scratch\nADD base.tar /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 

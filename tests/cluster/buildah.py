@@ -62,12 +62,21 @@ def ensure(build: Build, key: str) -> str:
 
 def exists(reference: str) -> bool:
     """Tell whether the storage has an image of that name."""
-    return _run("inspect", "--type", "image", "--format", "{{.FromImageID}}", reference, check=False).returncode == 0
+    return (
+        _run("buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", reference, check=False).returncode
+        == 0
+    )
 
 
 def push(stored: str, layout: Path, tag: str) -> None:
-    """Write a stored image into an OCI layout; layers that the layout has already are not written again."""
-    _run("push", "-q", "-D", stored, f"oci:{layout}:{tag}")
+    """Write a stored image into an OCI layout; layers that the layout has already are not written again.
+
+    This is skopeo's part because buildah would compress every layer, for minutes.
+    """
+    layout.mkdir(parents=True, exist_ok=True)
+    source, target = f"containers-storage:{stored}", f"oci:{layout}:{tag}"
+    policy = ("--policy", str(_policy()))
+    _run("skopeo", *policy, "copy", "-q", "--dest-oci-accept-uncompressed-layers", source, target)
 
 
 def _build(build: Build, stored: str) -> None:
@@ -100,15 +109,13 @@ def _build(build: Build, stored: str) -> None:
 def _forget_old(name: str) -> None:
     """Remove all but the newest builds of an image; layers that others share stay."""
     columns = "{{.CreatedAtRaw}}|{{.Name}}:{{.Tag}}"
-    listed = _run("images", "--format", columns, f"localhost/llmfleet/built/{name}", check=False)
+    listed = _run("buildah", "images", "--format", columns, f"localhost/llmfleet/built/{name}", check=False)
     builds = sorted(line.split("|", 1)[1] for line in listed.stdout.splitlines() if "|" in line)
     for old in builds[:-_KEPT_BUILDS]:
-        _run("rmi", old, check=False)
+        _run("buildah", "rmi", old, check=False)
 
 
-def _run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    policy = ("--signature-policy", str(_policy())) if arguments[0] in {"push", "pull"} else ()
-    command = ["buildah", arguments[0], *policy, *arguments[1:]]
+def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         raise ClusterError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-1000:]}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.cluster import network
 from tests.cluster.cache import locked
 from tests.cluster.places import MACHINE_STATE, state_root
-from tests.cluster.process import kill_all, wait_for
+from tests.cluster.process import boot_id, kill_all, wait_for
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -33,6 +33,7 @@ _RECORD = MACHINE_STATE / "host.json"
 _CONTAINER_LOG_LINKS = Path("/var/log/containers")
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _SHIM_SOCKETS = Path("/run/containerd/s")
+_NETNS = Path("/run/netns")
 # Folders that a node creates on a machine without Kubernetes; removed again when nothing else uses them.
 _FOLDERS = (
     _CONTAINER_LOG_LINKS,
@@ -40,15 +41,26 @@ _FOLDERS = (
     _CNI_RESULTS.parent,
     _SHIM_SOCKETS,
     _SHIM_SOCKETS.parent,
+    _NETNS,
 )
 
 
 @dataclass(slots=True)
 class _Borrowed:
-    """How the machine was before its first cluster with nodes, and which clusters have nodes now."""
+    """How the machine was before its first cluster with nodes, and which clusters have nodes now.
 
+    Attributes:
+        boot: Since which boot this holds: on some machines /run outlives one.
+        sysctls: Values by their path below /proc/sys.
+        folders: Those of _FOLDERS that did not exist.
+        netns_mounted: Whether there was the mount on /run/netns that `ip netns add` makes once.
+        clusters: Their state folders.
+    """
+
+    boot: str
     sysctls: dict[str, str]
     folders: list[str]
+    netns_mounted: bool
     clusters: list[str]
 
 
@@ -56,8 +68,10 @@ def borrow(name: str) -> None:
     """Note the machine's settings before the first cluster with nodes changes them."""
     with locked(MACHINE_STATE / "host.lock", "another cluster to start or stop"):
         borrowed = _load() or _Borrowed(
+            boot=boot_id(),
             sysctls={key: value for key in _SYSCTLS if (value := _sysctl(key)) is not None},
             folders=[str(folder) for folder in _FOLDERS if not folder.exists()],
+            netns_mounted=_is_mounted(_NETNS),
             clusters=[],
         )
         borrowed.clusters = sorted({*borrowed.clusters, f"{state_root()}/{name}"})
@@ -78,6 +92,8 @@ def give_back(name: str) -> bool:
         for key, value in borrowed.sysctls.items():
             if _sysctl(key) != value:
                 (Path("/proc/sys") / key).write_text(value)
+        if not borrowed.netns_mounted and _is_mounted(_NETNS) and not any(_NETNS.iterdir()):
+            subprocess.run(["umount", str(_NETNS)], check=True)
         for folder in borrowed.folders:
             with contextlib.suppress(OSError):  # somebody else's files are in it, or it never came to be
                 Path(folder).rmdir()
@@ -117,13 +133,10 @@ def sweep(name: str, state: Path) -> None:
     for link in _CONTAINER_LOG_LINKS.glob("*.log"):
         if link.is_symlink() and str(link.readlink()).startswith(f"{state}/"):
             link.unlink()
-    for result in _CNI_RESULTS.glob(f"{cni_network(name)}-*"):
-        result.unlink()
-
-
-def cni_network(name: str) -> str:
-    """Return the name of the cluster's pod network, which marks files that CNI keeps outside the state folder."""
-    return f"llmf.{name}.pods"
+    for result in _CNI_RESULTS.glob("*"):
+        # Each remembers the pod's namespace, whose path is ours.
+        if f"{state}/" in result.read_text(errors="replace"):
+            result.unlink()
 
 
 def remove_state(state: Path) -> None:
@@ -176,9 +189,18 @@ def _remove_shim_sockets(state: Path) -> None:
 
 
 def _unmount(state: Path) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if mount.startswith(f"{state}/")), reverse=True):
-        subprocess.run(["umount", "-l", mount.encode().decode("unicode_escape")], check=False, capture_output=True)
+    for mount in sorted((mount for mount in _mounts() if mount.startswith(f"{state}/")), reverse=True):
+        subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
+
+
+def _is_mounted(folder: Path) -> bool:
+    return str(folder) in _mounts()
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    # Blanks in paths are written as octal numbers.
+    return [line.split()[1].encode().decode("unicode_escape") for line in lines]
 
 
 def _sysctl(key: str) -> str | None:
@@ -190,9 +212,10 @@ def _sysctl(key: str) -> str | None:
 
 def _load() -> _Borrowed | None:
     try:
-        return _Borrowed(**json.loads(_RECORD.read_text()))
+        borrowed = _Borrowed(**json.loads(_RECORD.read_text()))
     except FileNotFoundError:
         return None
+    return borrowed if borrowed.boot == boot_id() else None
 
 
 def _save(borrowed: _Borrowed) -> None:

@@ -20,6 +20,8 @@ from tests.cluster.progress import PROGRESS
 VERSION = "0.1.0"
 """Tag of the images that this repository builds."""
 
+_WORKSPACE = ("pyproject.toml", "uv.lock")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -45,12 +47,12 @@ def table() -> dict[str, Image]:
         "operator": Image(
             f"ghcr.io/llmfleet/operator:{VERSION}",
             _operator,
-            ("operator/Containerfile", "operator/pyproject.toml", "operator/src/**/*", "uv.lock", "pyproject.toml"),
+            (*_WORKSPACE, "LICENSE", "operator/**/*", "engine_image/pyproject.toml", "engine_image/README.md"),
         ),
         "engine-cpu": Image(
             f"ghcr.io/llmfleet/engine-cpu:{VERSION}",
             _engine_cpu,
-            ("engine_image/**/*", "uv.lock", "pyproject.toml"),
+            (*_WORKSPACE, "LICENSE", "engine_image/**/*", "operator/pyproject.toml", "operator/README.md"),
         ),
     }
 

@@ -148,7 +148,7 @@ state = "{self.folder}/ctd/state"
             },
         }
         portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-        return {"cniVersion": "0.4.0", "name": host.cni_network(self.cluster), "plugins": [bridge, portmap]}
+        return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, portmap]}
 
     def _kubelet_config(self, resolv: Path) -> dict[str, Any]:
         pki = self.state / "pki"

@@ -26,9 +26,8 @@ NODE_PACKAGES = {
 IMAGE_PACKAGES = {
     "buildah": "/usr/bin/buildah",
     "busybox-static": "/bin/busybox",
-    "gcc": "/usr/bin/gcc",
-    "libc6-dev": "/usr/include/stdlib.h",
     "mmdebstrap": "/usr/bin/mmdebstrap",
+    "skopeo": "/usr/bin/skopeo",
 }
 """What building images needs."""
 

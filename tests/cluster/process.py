@@ -57,7 +57,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         record = self._records / f"{component}.birth"
         record.unlink(missing_ok=True)
-        (self._records / f"{component}.json").write_text(json.dumps({"boot": _boot(), **asdict(command)}))
+        (self._records / f"{component}.json").write_text(json.dumps({"boot": boot_id(), **asdict(command)}))
         enter = ["nsenter", f"--net=/run/netns/{command.netns}"] if command.netns else []
         with self.log(component).open("ab") as log:
             subprocess.run(
@@ -97,7 +97,7 @@ class Processes:
         except FileNotFoundError:
             return None
         pid = int(born.split(" ", 1)[0])
-        return pid if boot == _boot() and _start_tick(born) == _start_tick(_stat(pid)) else None
+        return pid if boot == boot_id() and _start_tick(born) == _start_tick(_stat(pid)) else None
 
     def send_signal(self, component: str, number: signal.Signals) -> None:
         """Send a signal to the component's process.
@@ -197,5 +197,6 @@ def _start_tick(stat: str) -> str | None:
     return None if not fields or fields[0] in {"Z", "X"} else fields[19]
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return what tells this boot of the machine from all others."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
