@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from kubernetes import client, config
+
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster
 from tests.cluster.cache import locked

@@ -9,17 +9,17 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api.crd_cases import ALTERNATIVES, FULL, VIOLATIONS, Object, deployment, laid
-from tests.cluster import Cluster
-from tests.cluster.errors import ClusterError
-from tests.unit.api import pattern_cases, structural_cases
-from tests.wait import eventually
 
 from llmfleet.api.crd import crd, dump
 from llmfleet.api.deployment import LLM_DEPLOYMENT, Spec
 from llmfleet.api.patterns import check_pattern
 from llmfleet.api.schema import VALIDATIONS
 from llmfleet.api.structural import walk
+from tests.api.crd_cases import ALTERNATIVES, FULL, VIOLATIONS, Object, deployment, laid
+from tests.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.unit.api import pattern_cases, structural_cases
+from tests.wait import eventually
 
 pytestmark = pytest.mark.api
 

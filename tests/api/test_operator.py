@@ -1,72 +1,16 @@
 """The operator against a real control plane; kubelets are played (tests/api/kubelet.py)."""
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+
 from tests.cluster import Cluster, ClusterError
+from tests.models import Models
 from tests.operator_process import OperatorProcess
-from tests.wait import eventually
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
 CHILDREN = "deployments,services,poddisruptionbudgets,controllerrevisions"
-
-
-class Models:
-    """LLMDeployments of one namespace, handled as a user does: with kubectl."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self._cluster = cluster
-        self.namespace = namespace
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self._cluster.kubectl("-n", self.namespace, *arguments, input=stdin)
-
-    def apply(self, name: str = "chat", image: str = "play/ok:1", **spec: Any) -> None:
-        spec.setdefault("model", {"source": "hf://org/model"})
-        spec["engine"] = {"image": image, **spec.get("engine", {})}
-        manifest = {
-            "apiVersion": "llmfleet.dev/v1alpha1",
-            "kind": "LLMDeployment",
-            "metadata": {"name": name},
-            "spec": spec,
-        }
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(manifest))
-
-    def get(self, kind: str = "llm", name: str = "chat") -> dict[str, Any]:
-        return json.loads(self.kubectl("get", kind, name, "-o", "json"))
-
-    def items(self, kinds: str) -> list[dict[str, Any]]:
-        found = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
-        return [item for item in found if item["metadata"].get("labels", {}).get("llmfleet.dev/name")]
-
-    def status(self, name: str = "chat") -> dict[str, Any]:
-        return self.get(name=name).get("status", {})
-
-    def answer(self, condition: str, name: str = "chat") -> dict[str, Any]:
-        conditions = self.status(name).get("conditions", [])
-        return next((c for c in conditions if c["type"] == condition), {})
-
-    def selected(self, name: str = "chat") -> str:
-        return self.get("service", name)["spec"]["selector"]["llmfleet.dev/revision"]
-
-    def revisions(self) -> set[str]:
-        return {item["metadata"]["labels"]["llmfleet.dev/revision"] for item in self.items("deployments")}
-
-    def wait(self, condition: Callable[[], Any], what: str, within_s: float = 30) -> Any:
-        return eventually(condition, within_s=within_s, what=what, last=lambda: self.status().get("summary"))
-
-    def wait_ready(self, name: str = "chat") -> dict[str, Any]:
-        def ready() -> bool:
-            seen = self.get(name=name)
-            status = seen.get("status", {})
-            current = status.get("observedGeneration") == seen["metadata"]["generation"]
-            return current and any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
-
-        self.wait(ready, f"{name} is Ready")
-        return self.status(name)
 
 
 @pytest.fixture

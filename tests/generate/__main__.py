@@ -6,10 +6,9 @@ Not a part of the operator, because the manifests are rendered by helm, which th
 import sys
 from pathlib import PurePosixPath
 
+from llmfleet.cli.generate import render_files, settle
 from tests.cluster import ClusterError
 from tests.generate import base, chart_reference
-
-from llmfleet.cli.generate import render_files, settle
 
 
 def files() -> dict[PurePosixPath, str]:

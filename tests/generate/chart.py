@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tests.cluster.gotools import binary
 from tests.cluster.places import REPOSITORY
 
@@ -39,9 +40,19 @@ def lint(values: dict[str, Any] | None = None) -> str:
     return _helm("lint", values, str(CHART), "--strict", f"--namespace={NAMESPACE}")
 
 
+def notes(values: dict[str, Any] | None = None) -> str:
+    """Return what `helm install` tells at its end.
+
+    Raises:
+        RenderError: The values are refused, or a template fails.
+    """
+    said = _helm("install", values, RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client")
+    return said.partition("\nNOTES:\n")[2]
+
+
 def objects(rendered: str) -> list[dict[str, Any]]:
     """Return the objects of a render."""
-    return [document for document in yaml.safe_load_all(rendered) if document]
+    return [document for document in yaml.load_all(rendered, yaml.CSafeLoader) if document]
 
 
 def by_template(rendered: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
+
 from tests.generate.chart import CHART
 
 _HEAD = """<!-- Generated from charts/llmfleet/values.yaml by "make generate": change that, not this file. -->

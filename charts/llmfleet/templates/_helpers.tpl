@@ -75,5 +75,5 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end -}}

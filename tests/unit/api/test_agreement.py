@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from tests.unit.api.made_models import STRUCTS
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.schema import schema_of
 from llmfleet.api.status import Status
+from tests.unit.api.made_models import STRUCTS
 
 Schema = dict[str, Any]
 LETTERS = st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"])

@@ -10,7 +10,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, create_model
-from tests.unit.api.made_models import STRUCTS, Part
 
 from llmfleet.api.crd import HEADER, crd, dump
 from llmfleet.api.deployment import LLM_DEPLOYMENT
@@ -26,6 +25,7 @@ from llmfleet.api.markers import (
 )
 from llmfleet.api.schema import schema_of
 from llmfleet.api.structural import SchemaError, check_structural, walk
+from tests.unit.api.made_models import STRUCTS, Part
 
 GOLDEN = Path(__file__).parent / "golden" / "widget.yaml"
 

@@ -5,9 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.api.pattern_cases import BAD, GOOD
 
 from llmfleet.api.patterns import check_pattern
+from tests.unit.api.pattern_cases import BAD, GOOD
 
 
 @pytest.mark.parametrize("pattern", GOOD)

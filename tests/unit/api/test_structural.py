@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.unit.api.structural_cases import BAD, GOOD, STRUCT, TEXT, root
 
 from llmfleet.api.structural import SchemaError, check_structural, walk
+from tests.unit.api.structural_cases import BAD, GOOD, STRUCT, TEXT, root
 
 
 @pytest.mark.parametrize("field", GOOD.values(), ids=GOOD.keys())

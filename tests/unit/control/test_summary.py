@@ -153,7 +153,7 @@ def test_time_alone_changes_nothing() -> None:
     world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
     first = status_of(world)
     later = replace(world, status=first)
-    assert summarise(later, decide(later, NOW + timedelta(hours=1)), None, False, NOW + timedelta(hours=1)) == first  # noqa: FBT003
+    assert summarise(later, decide(later, NOW + timedelta(hours=1)), None, False, NOW + timedelta(hours=1)) == first
 
 
 def test_another_restart_is_only_words_but_another_cause_is_news() -> None:

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.kube import ownership_cases
 
 from llmfleet.kube.ownership import applied_fields, digest, owned_fields
+from tests.unit.kube import ownership_cases
 
 RECORDED = ownership_cases.read()
 

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.unit.kube.fake_api import FakeApi, answer, gone, hang, hang_up, status, until
 
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import Forbidden
 from llmfleet.kube.reflector import Key, Reflector
 from llmfleet.kube.resources import RESOURCES
+from tests.unit.kube.fake_api import FakeApi, answer, gone, hang, hang_up, status, until
 
 A = "/api/v1/namespaces/a/pods"
 B = "/api/v1/namespaces/b/pods"

@@ -1,6 +1,6 @@
 """The LLMDeployment: one model, its engine and how many replicas serve it."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 class Startup(Part):
     """How long an engine may take to become ready."""
 
-    deadline: Duration = Field(
+    deadline: Annotated[Duration, cel("duration(self) >= duration('1s')", "must be at least 1s")] = Field(
         "30m",
         description="From scheduled to ready. A new revision that takes longer is reported and serves nothing; the one "
         "before goes on.",
@@ -132,6 +132,7 @@ LLM_DEPLOYMENT: Final = CustomResource(
             f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) <= 50",
             "metadata.name becomes the name of a Service: at most 50 lower-case letters, digits and '-', "
             "beginning with a letter",
+            field_path=".metadata.name",
         ),
     ),
     short_names=("llm",),

@@ -31,8 +31,8 @@ _LAUNCHER_OPTIONS: Final = ("host", "port", "uds", "middleware", "shutdown-timeo
 
 
 def _option_pattern(option: str) -> str:
-    """Match the option alone or with ``=value``; the engine takes dashes and underscores alike."""
-    return f"^--{option.replace('-', '[-_]')}(=.*)?$"
+    """Match the option alone, with ``=value`` or ``.part=value``; the engine takes dashes and underscores alike."""
+    return f"^--{option.replace('-', '[-_]')}([=.].*)?$"
 
 
 _ARGS_RULES = (
@@ -42,6 +42,10 @@ _ARGS_RULES = (
             f"--{option} has a field of its own: use {field}",
         )
         for option, field in TYPED_OPTIONS.items()
+    ),
+    cel(
+        "!self.exists(a, a.matches('^-[a-z]+(=.*)?$') || a.matches('^--config(=.*)?$'))",
+        "short options and --config could say what has a field of its own: write long options",
     ),
     cel(
         f"!self.exists(a, a.matches('^--({'|'.join(o.replace('-', '[-_]') for o in _LAUNCHER_OPTIONS)})(=.*)?$'))",
@@ -80,7 +84,7 @@ class EnvSource(Part):
 @rules(
     cel("has(self.value) != has(self.valueFrom)", "give exactly one of value and valueFrom"),
     cel(
-        "!has(self.value) || !self.name.matches('(^|_)(TOKEN|SECRET|PASSWORD|API_KEY)$')",
+        "!has(self.value) || !self.name.matches('(^|_)(TOKEN|SECRET|PASSWORD|API_?KEY|(ACCESS|PRIVATE)_KEY)(_|$)')",
         "looks like a secret: put it into a Secret and name that in valueFrom.secretKeyRef",
         field_path=".value",
     ),

@@ -16,7 +16,7 @@ _SOURCE_MESSAGE = (
     "must be hf://org/repo[@revision], pvc://claim/path or hostpath:///path, "
     "for example hf://meta-llama/Llama-3.1-8B-Instruct"
 )
-_NO_DOT_DOT = "must not contain '..' : name the directory itself"
+_NO_DOT_DOT = "must not contain two dots in a row: name the directory itself"
 
 Source = Annotated[
     str,
@@ -56,7 +56,7 @@ class Cache(Part):
     claim_name: str | None = Field(
         None, description="PersistentVolumeClaim to use, kind PVC only.", min_length=1, max_length=253
     )
-    path: str | None = Field(
+    path: Annotated[str | None, cel("!self.contains('..')", _NO_DOT_DOT)] = Field(
         None,
         description="Directory on the node, kind Node only; it must exist and be writable for uid 65532.",
         pattern="^/[A-Za-z0-9_./-]*$",
@@ -73,6 +73,13 @@ class Adapter(Part):
     source: Source = Field(description="Where the adapter lies, in the same forms as model.source.")
 
 
+@rules(
+    cel(
+        "!has(self.name) || !has(self.adapters) || !self.adapters.exists(a, a.name == self.name)",
+        "an adapter cannot have the name of the model: clients would not know which of the two they get",
+        field_path=".adapters",
+    ),
+)
 class Model(Part):
     """The model: its source and the name under which clients ask for it."""
 

@@ -14,7 +14,7 @@ _KEY = Annotated[str, Field(max_length=317)]
 _VALUE = Annotated[str, Field(max_length=63)]
 _OWN_LABELS = cel(
     "!self.exists(k, k.matches('^llmfleet[.]dev/') || k in ['app.kubernetes.io/managed-by', 'app.kubernetes.io/name'])",
-    "labels of llmfleet.dev/, app.kubernetes.io/managed-by and app.kubernetes.io/name belong to llmfleet: choose another",
+    "labels of llmfleet.dev/, app.kubernetes.io/managed-by and app.kubernetes.io/name belong to llmfleet: take another",
 )
 
 

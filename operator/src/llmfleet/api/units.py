@@ -13,17 +13,17 @@ from pydantic import StringConstraints
 
 from llmfleet.api.markers import int_or_string
 
-DURATION_PATTERN: Final = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"
+DURATION_PATTERN: Final = r"^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$"
 QUANTITY_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 PERCENT_PATTERN: Final = r"^(100|[1-9]?[0-9])%$"
 
 Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, min_length=2, max_length=20)]
-"""A span of time such as 5s, 10m or 1h30m."""
+"""A span of time such as 5s, 10m or 1h30m; at most some weeks, so that no sum of them overflows anything."""
 
-Quantity = Annotated[int | str, int_or_string(pattern=QUANTITY_PATTERN, max_length=24)]
+Quantity = Annotated[int | str, int_or_string(pattern=QUANTITY_PATTERN, max_length=24, minimum=0)]
 """An amount of a resource as Kubernetes writes it, such as 8, 500m or 64Gi."""
 
-IntOrPercent = Annotated[int | str, int_or_string(pattern=PERCENT_PATTERN, max_length=4)]
+IntOrPercent = Annotated[int | str, int_or_string(pattern=PERCENT_PATTERN, max_length=4, minimum=0)]
 """A number of pods, or a share of them such as 25%."""
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")

@@ -19,6 +19,8 @@ def refuse(spec: Spec, *, allow_host_path: bool) -> Refusal | None:
     fields = [field for field, source in sources.items() if uses_host_path(source)]
     if spec.model.cache is not None and spec.model.cache.kind == "Node":
         fields.append("spec.model.cache")
+    if any("hostPath" in volume for volume in spec.pod_template.volumes):
+        fields.append("spec.podTemplate.volumes")
     if not fields:
         return None
     return Refusal(

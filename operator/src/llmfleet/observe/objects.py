@@ -105,12 +105,14 @@ def _engine_status(status: Object) -> Object:
 
 
 def _failure(container: Object) -> Failure | None:
-    """Prefer the present end over the last one: between restarts only the former is there."""
+    """An engine never ends by itself, so every end is a failure, even with exit code 0. The present end comes first."""
     for state in (container.get("state") or {}, container.get("lastState") or {}):
         ended = state.get("terminated")
-        if ended and ended.get("exitCode", 0) != 0:
+        if ended:
             said = (ended.get("message") or "").strip()
-            fallback = f"exit code {ended['exitCode']}, {ended.get('reason') or 'Error'}"
+            fallback = (
+                f"it ended with exit code {ended.get('exitCode', 0)} ({ended.get('reason') or 'no reason given'})"
+            )
             return Failure(message=said or fallback, at=ended.get("finishedAt") or "")
     return None
 
