@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from llmfleet.api.reasons import Reason
-from llmfleet.api.status import Status
+from llmfleet.api.status import Condition, Status
 from llmfleet.control.summary import differs_in_words_only, summarise
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
@@ -24,7 +24,7 @@ def answers(status: Status) -> dict[str, str]:
     return {condition.type: condition.status for condition in status.conditions}
 
 
-def condition(status: Status, kind: str):
+def condition(status: Status, kind: str) -> Condition:
     return next(c for c in status.conditions if c.type == kind)
 
 
@@ -76,8 +76,10 @@ def test_the_phase_of_the_launcher_is_told() -> None:
         (
             failed("libnuma.so.1: cannot open shared object file", 2),
             "EngineFailed",
-            f"Engine of {NEW} fails: libnuma.so.1: cannot open shared object file "
-            "(2 restarts, last 2026-11-21T11:59:00Z) (0/1 ready).",
+            (
+                f"Engine of {NEW} fails: libnuma.so.1: cannot open shared object file "
+                "(2 restarts, last 2026-11-21T11:59:00Z) (0/1 ready)."
+            ),
         ),
     ],
     ids=["no GPU", "image", "secret", "crash"],

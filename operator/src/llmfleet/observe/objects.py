@@ -110,9 +110,7 @@ def _failure(container: Object) -> Failure | None:
         ended = state.get("terminated")
         if ended:
             said = (ended.get("message") or "").strip()
-            fallback = (
-                f"it ended with exit code {ended.get('exitCode', 0)} ({ended.get('reason') or 'no reason given'})"
-            )
+            fallback = f"it ended with exit code {ended.get('exitCode', 0)} ({ended.get('reason') or 'no reason'})"
             return Failure(message=said or fallback, at=ended.get("finishedAt") or "")
     return None
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def http_probe(path: str, port: str, *, period_s: int, failures: int) -> dict[str, Any]:
-    """Return a probe of a named port, asked every ``period_s`` seconds; it fails after ``failures`` refusals in a row."""
+    """Return a probe of a named port, asked every ``period_s`` seconds; ``failures`` refusals in a row fail it."""
     return {
         "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": period_s,

@@ -22,6 +22,7 @@ def container(name: str, spec: Spec, mounts: Mounts) -> dict[str, Any]:
         args.append(f"--max-num-seqs={spec.engine.max_num_seqs}")
     if spec.engine.max_model_len is not None:
         args.append(f"--max-model-len={spec.engine.max_model_len}")
+    patience = math.ceil(2 * spec.startup_deadline_s) + 1
     return {
         "args": [*args, *spec.engine.args],
         "env": [],
