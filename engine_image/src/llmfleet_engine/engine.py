@@ -66,6 +66,8 @@ class Engine:
 
     async def clear(self) -> None:
         """Kills and reaps whatever of the engine still runs."""
+        if not self._pid:
+            return
         self._signal(signal.SIGKILL)
         deadline = self._loop.time() + KILLED_S
         while not self._childless.is_set() and self._loop.time() < deadline:
