@@ -53,7 +53,8 @@ def lists(schema: Schema) -> st.SearchStrategy[Any]:
 
 
 def integers(schema: Schema) -> st.SearchStrategy[int]:
-    return st.integers(*bounds(schema, -(2**63), 2**63 - 1))
+    low, high = bounds(schema, -(2**63), 2**63 - 1)
+    return st.integers(low + ("exclusiveMinimum" in schema), high - ("exclusiveMaximum" in schema))
 
 
 def numbers(schema: Schema) -> st.SearchStrategy[float]:

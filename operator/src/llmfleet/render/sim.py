@@ -28,9 +28,7 @@ def container(name: str, spec: Spec, mounts: Mounts) -> dict[str, Any]:
         "env": [],
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         "volumeMounts": list(mounts.volume_mounts),
-        "startupProbe": http_probe(
-            "/health/ready", "http", period_s=1, failures=math.ceil(2 * spec.startup_deadline_s) + 1
-        ),
+        "startupProbe": http_probe("/health/ready", "http", period_s=1, failures=patience),
         "readinessProbe": http_probe("/health/ready", "http", period_s=2, failures=2),
         "livenessProbe": http_probe("/health", "http", period_s=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": _PROPAGATION_S}}},
