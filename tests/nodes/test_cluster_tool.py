@@ -1,0 +1,181 @@
+"""The cluster tool itself: what it offers works, and whatever happens to it, the host ends as it was."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster import Cluster, ClusterError
+from tests.cluster.host import CGROUPS
+from tests.cluster.places import REPOSITORY, state_dir
+from tests.cluster.process import wait_for
+
+pytestmark = pytest.mark.nodes
+
+NAME = "tool-test"
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsUser: 65532, runAsGroup: 65532, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: web
+          image: localhost/llmfleet/busybox:1
+          command: [sh, -c, "mkdir /tmp/w && id -u > /tmp/w/index.html && echo serving && exec httpd -f -p 8000 -h /tmp/w"]
+          securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+          resources: {limits: {nvidia.com/gpu: 1, memory: 64Mi}}
+          readinessProbe: {httpGet: {port: 8000, path: /}, periodSeconds: 1}
+          volumeMounts: [{name: tmp, mountPath: /tmp}]
+      volumes: [{name: tmp, emptyDir: {medium: Memory}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8000}]}
+"""
+# These count or time something, all by themselves.
+VOLATILE = re.compile(r"nf_conntrack_count|inet_peer|/random/|/ns_last_pid|/pty/nr|/stat_refresh|/sched_")
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def sysctls() -> set[str]:
+    found = set()
+    for folder in ("kernel", "net", "vm"):
+        for path in Path("/proc/sys", folder).rglob("*"):
+            if path.is_file() and not VOLATILE.search(str(path)):
+                with contextlib.suppress(OSError):  # some can only be written
+                    found.add(f"{path} = {path.read_text(errors='replace')}")
+    return found
+
+
+def processes() -> set[str]:
+    """Processes that this tool's cluster started or that run in its pods."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            command = (path / "cmdline").read_text().replace("\0", " ")
+            # An ended process that its parent has not asked about yet has no command.
+            if command and (str(state_dir(NAME)) in command or f"llmf-{NAME}-" in (path / "cgroup").read_text()):
+                found.add(f"{path.name} {command}")
+    return found
+
+
+def snapshot() -> dict[str, set[str]]:
+    kept = ("/run/netns", "/run/containerd/s", "/var/log/containers", "/var/lib/cni", "/var/lib/kubelet")
+    return {
+        "links": {link["ifname"] for link in json.loads(run("ip", "-j", "link"))},
+        "routes": set(run("ip", "route", "show", "table", "all").splitlines()),
+        "rules": set(run("ip", "rule").splitlines()),
+        "firewall": set(run("nft", "list", "ruleset").splitlines()),
+        "sysctls": sysctls(),
+        "mounts": {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()},
+        "cgroups": {str(path) for path in CGROUPS.glob("*/*") if path.is_dir()},
+        "folders": {str(path) for parent in kept for path in (Path(parent), *Path(parent).rglob("*")) if path.exists()},
+        "processes": processes(),
+        "state": {str(path) for path in state_dir(NAME).glob("*")},
+    }
+
+
+@pytest.fixture
+def host() -> Iterator[None]:
+    """Nothing on the host is different after the test."""
+    Cluster(NAME).down()
+    before = snapshot()
+    yield
+    after = snapshot()
+    assert not {kind: before[kind] ^ after[kind] for kind in before if before[kind] != after[kind]}
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - a port of this machine's loopback
+        return str(answer.read().decode())
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(fetch(url))
+    except OSError:
+        return False
+
+
+@pytest.mark.usefixtures("host")
+def test_pods_services_dns_logs_exec_faults_and_a_clean_end() -> None:
+    cluster = Cluster(NAME).up(nodes=2, gpus=1)
+    try:
+        cluster.kubectl("apply", "-f", "-", input=WEB)
+        cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        nodes = cluster.kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}")
+        assert sorted(nodes.split()) == ["n1", "n2"], "each node has one GPU"
+
+        url = cluster.expose("default", "web", "http")
+        wait_for(lambda: answers(url), "the Service to answer", timeout_s=10)
+        assert fetch(url).strip() == "65532"
+        assert cluster.expose("default", "web", 80) == url, "asking twice opens one port"
+        inside = ("exec", "deployment/web", "--", "busybox")
+        assert cluster.kubectl(*inside, "wget", "-qO-", "http://web.default.svc.cluster.local/").strip() == "65532"
+        assert "serving" in cluster.kubectl("logs", "deployment/web")
+
+        cluster.restart("kubelet-n1")
+        assert gpus(cluster, "n1") == "1"
+        cluster.pause("kube-apiserver")
+        with pytest.raises(ClusterError, match=r"imeout|deadline"):
+            cluster.kubectl("get", "--raw", "/version", "--request-timeout=1s")
+        cluster.resume("kube-apiserver")
+        cluster.kubectl("get", "--raw", "/version", "--request-timeout=10s")
+    finally:
+        cluster.down()
+
+
+def gpus(cluster: Cluster, node: str) -> str:
+    return cluster.kubectl("get", "node", node, "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}")
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("moment", ["etcd", "kube-apiserver", "containerd-n1", "kube-proxy-n1"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_a_run_cut_off_half_way_is_cleaned_up(moment: str, how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "tests.cluster", "--name", NAME]
+    record = state_dir(NAME) / "run" / f"{moment}.birth"
+    with subprocess.Popen([*command, "up"], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as up:
+        wait_for(record.exists, f"{moment} to start", timeout_s=60)
+        up.send_signal(how)
+        _, said = up.communicate(timeout=60)
+    assert up.returncode == (-how if how == signal.SIGKILL else 130), said
+    subprocess.run([*command, "down"], cwd=REPOSITORY, check=True, env=os.environ)
+
+
+def test_control_planes_of_different_names_stand_side_by_side() -> None:
+    first, second = Cluster(f"{NAME}-a"), Cluster(f"{NAME}-b")
+    try:
+        first.up(nodes=0)
+        second.up(nodes=0)
+        first.kubectl("create", "namespace", "only-here")
+        assert first.server != second.server
+        assert "only-here" not in second.kubectl("get", "namespaces")
+        first.down()
+        second.kubectl("get", "--raw", "/readyz")
+    finally:
+        first.down()
+        second.down()
+
+
+def test_a_wrong_name_of_a_component_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ClusterError, match="no component 'kubelet'; there are: none"):
+        Cluster(f"{NAME}-c").restart("kubelet")
