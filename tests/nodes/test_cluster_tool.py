@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.host import CGROUPS
 from tests.cluster.places import REPOSITORY, state_dir
@@ -35,7 +36,7 @@ spec:
       containers:
         - name: web
           image: localhost/llmfleet/busybox:1
-          command: [sh, -c, "mkdir /tmp/w && id -u > /tmp/w/index.html && echo serving && exec httpd -f -p 8000 -h /tmp/w"]
+          command: [sh, -c, "echo serving; mkdir /tmp/w; id -u > /tmp/w/index.html; exec httpd -f -p 8000 -h /tmp/w"]
           securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
           resources: {limits: {nvidia.com/gpu: 1, memory: 64Mi}}
           readinessProbe: {httpGet: {port: 8000, path: /}, periodSeconds: 1}
