@@ -196,7 +196,7 @@ class Lease:
         except Conflict:
             # Somebody touched the metadata, or an earlier write of ours took effect and its answer was lost.
             self._lease = await self._client.get(self._ref)
-            if self._lease["spec"].get("holderIdentity") != self._identity:
+            if (self._lease.get("spec") or {}).get("holderIdentity") != self._identity:
                 return False
             self._lease = await self._client.replace(change(self._lease), manager=_MANAGER)
         return True
