@@ -64,7 +64,5 @@ def _listen(chat: openai.OpenAI, question: str) -> None:
             shown = text[: max(0, _SHOWN - width)]
             stream(shown)
             width += len(shown)
-    stream(
-        f"... ({pieces} pieces, the first after {duration(first)}, the last after {duration(time.monotonic() - began)})"
-    )
-    say()
+    took = time.monotonic() - began
+    stream(f"... ({pieces} pieces from {duration(first)} to {duration(took)})", last=True)

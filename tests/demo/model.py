@@ -46,8 +46,8 @@ def apply(site: Site) -> None:
 
 
 def _apply(site: Site, name: str) -> None:
-    said = site.cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(SAMPLES / name))
-    say(f"kubectl apply -f {SAMPLES / name}: {', '.join(said.split(chr(10))).rstrip(', ')}")
+    said = site.cluster.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", str(SAMPLES / name))
+    say(f"kubectl apply --server-side -f {SAMPLES / name}: {said.strip()}")
 
 
 def _wait_for_weights(site: Site, step: Step) -> None:

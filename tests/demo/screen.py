@@ -49,9 +49,9 @@ def command(text: str) -> None:
     PROGRESS.say(f"    {styled(text, Style.COMMAND)}")
 
 
-def stream(text: str) -> None:
-    """Print a piece of a line at once; no step may be under way."""
-    sys.stderr.write(printable(text))
+def stream(text: str, *, last: bool = False) -> None:
+    """Print a piece of a line at once; the last piece ends it. No step may be under way."""
+    sys.stderr.write(printable(text) + ("\n" if last else ""))
     sys.stderr.flush()
 
 

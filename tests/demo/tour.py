@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,24 +55,24 @@ def experiments(way_back: str) -> Iterator[Stop]:
     """Return what changes something."""
     yield Stop(
         "Take the change back. The engines it replaced stay ready for ten minutes: the Service moves at once.",
-        (way_back, _summary()),
+        (way_back, _wait("condition=Ready"), _summary()),
     )
     yield Stop(
         "Make a typo. The API server refuses it and names the field.",
-        (f"sed s/source:/sorce:/ {SAMPLES}/llmdeployment.yaml | kubectl apply -f -",),
+        (f"sed s/maxModelLen/maxModelLength/ {SAMPLES}/llmdeployment.yaml | kubectl apply --server-side -f -",),
     )
     yield Stop(
         "Name an image that does not exist. What serves goes on serving, and the status says what is wrong.",
         (
             shlex.join(patch(image="ghcr.io/llmfleet/engine-cpu:typo")),
-            f"kubectl wait llm {MODEL} --for=jsonpath='{{.status.state}}'='Updating: ImagePullFailed' --timeout=1m",
+            _wait("jsonpath='{.status.state}'='Updating: ImagePullFailed'"),
             _summary(),
             shlex.join(patch(image=None)),
         ),
     )
     yield Stop(
         "Ask for a second engine, and wait for it.",
-        (f"kubectl scale llm {MODEL} --replicas=2", f"kubectl wait llm {MODEL} --for=condition=Ready --timeout=5m"),
+        (f"kubectl scale llm {MODEL} --replicas=2", _wait("condition=Ready")),
     )
     yield Stop("When you have seen enough: everything is taken away.", ("make demo-down",))
 
@@ -89,7 +88,10 @@ def _summary() -> str:
     return f"kubectl get llm {MODEL} -o jsonpath='{{.status.summary}}{{\"\\n\"}}'"
 
 
+def _wait(condition: str) -> str:
+    return f"kubectl wait llm {MODEL} --for={condition} --timeout=5m"
+
+
 def _environment(site: Site) -> str:
-    """Return one line that makes kubectl talk to the cluster; it adds our kubectl where the machine has none."""
-    kubectl = "" if shutil.which("kubectl") else f" PATH={site.cluster.bin('kubectl').parent}:$PATH"
-    return f"export KUBECONFIG={site.cluster.kubeconfig}{kubectl}"
+    """Return one line that makes kubectl talk to the cluster: ours, since an old one might not know what is used here."""
+    return f"export KUBECONFIG={site.cluster.kubeconfig} PATH={site.cluster.bin('kubectl').parent}:$PATH"
