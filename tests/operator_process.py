@@ -1,24 +1,28 @@
 """The operator as a process of its own, as a test or a person outside the cluster would run it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tests.wait import eventually
 
 
 class OperatorProcess:
-    """``llmfleet run`` against a cluster.
+    """``llmfleet run`` against a cluster; as a context it is started and stopped.
 
     Args:
         kubeconfig: who it is and where.
         log: where its output goes.
         flags: further flags.
+        environment: variables besides those of the tests.
     """
 
-    def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         self._flags = [
             f"--kubeconfig={kubeconfig}",
@@ -27,16 +31,29 @@ class OperatorProcess:
             "--listen-port=0",
             *flags,
         ]
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> "OperatorProcess":
+    def start(self, *, wait: bool = True) -> Self:
         with self.log.open("ab") as out:
             offset = self.log.stat().st_size
             command = [sys.executable, "-m", "llmfleet", "run", *self._flags]
-            self._process = subprocess.Popen(command, stdout=out, stderr=out)
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=self._environment)
         if wait:
-            eventually(lambda: self._says("leading", offset), within_s=30, what="the operator leads", last=self.tail)
+            try:
+                eventually(
+                    lambda: self._says("leading", offset), within_s=30, what="the operator leads", last=self.tail
+                )
+            except AssertionError:
+                self.stop()
+                raise
         return self
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit status."""

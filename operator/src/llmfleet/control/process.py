@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -98,7 +99,7 @@ class _Stopped(Exception):  # noqa: N818 - kopf was told to stop, and all that r
 async def _act(fleet: _Fleet, lease: Lease) -> None:
     """Wait for the turn, then look after the fleet."""
     vitals = fleet.vitals
-    await _kind_installed(fleet.client, vitals)
+    await _kind_installed(fleet.client, vitals, fleet.settings.namespaces)
     vitals.phase, vitals.ready = "standby", True
     await lease.acquire()
     log.info("leading")
@@ -141,13 +142,17 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
     raise _Stopped
 
 
-async def _kind_installed(client: Client, vitals: Vitals) -> None:
-    """Wait until the API server knows LLMDeployments: charts may install the operator first."""
+async def _kind_installed(client: Client, vitals: Vitals, namespaces: Sequence[str]) -> None:
+    """Wait until the API server knows LLMDeployments: charts may install the operator first.
+
+    Asked in one of the namespaces, if there are any: the operator may have no right on the whole cluster then.
+    """
+    namespace = namespaces[0] if namespaces else None
     vitals.phase = f"waiting for the CustomResourceDefinition of {KIND}"
     told = False
     while True:
         try:
-            async for _ in client.pages(RESOURCES[KIND], limit=1, metadata_only=True):
+            async for _ in client.pages(RESOURCES[KIND], namespace, limit=1, metadata_only=True):
                 return
         except NotFound:
             if not told:
