@@ -49,6 +49,10 @@ class Models:
     def revisions(self) -> set[str]:
         return {item["metadata"]["labels"]["llmfleet.dev/revision"] for item in self.items("deployments")}
 
+    def engines(self) -> list[str]:
+        """Names of the engines' pods that are there, also of those on their way out."""
+        return [pod["metadata"]["name"] for pod in self.items("pods")]
+
     def wait(self, condition: Callable[[], Any], what: str, within_s: float = 30) -> Any:
         return eventually(condition, within_s=within_s, what=what, last=lambda: self.status().get("summary"))
 

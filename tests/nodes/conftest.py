@@ -1,4 +1,4 @@
-"""One cluster with a real node for all tests of this tier; llmfleet is installed by its chart, as a user does."""
+"""Every test has a namespace of its own, which takes restricted pods only."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -6,25 +6,14 @@ from uuid import uuid4
 import pytest
 
 from tests.cluster import Cluster
-from tests.cluster.cache import locked
-from tests.cluster.places import state_root
 from tests.models import Models
-
-SYSTEM = "llmfleet-system"
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A cluster with one node, the simulator's image on it, and the operator running as a pod."""
-    with locked(state_root() / "tests-nodes.lock", "another run of these tests"):
-        made = Cluster("test").up(nodes=1)
-        for image in ("operator", "simulator"):
-            made.load_image(image)
-        made.helm(
-            "install", "llmfleet", "charts/llmfleet", "-n", SYSTEM, "--create-namespace", "--wait", "--timeout=60s"
-        )
-        yield made
-        made.down()
+def cluster(real_cluster: Cluster) -> Cluster:
+    """The cluster with the simulator's image on its node."""
+    real_cluster.load_image("simulator")
+    return real_cluster
 
 
 @pytest.fixture

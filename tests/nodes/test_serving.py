@@ -25,7 +25,17 @@ def apply(models: Models, *, args: tuple[str, ...] = (), **spec: Any) -> None:
 
 
 def expose(cluster: Cluster, models: Models, name: str = "chat") -> str:
-    return cluster.expose(models.namespace, name, 8000)
+    """Open the way to the Service; nodes learn of a ready engine a moment after its status does."""
+    url = cluster.expose(models.namespace, name, 8000)
+    eventually(lambda: answers(url), within_s=10, what=f"{url} answers")
+    return url
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v1/models").is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_simulated_model_answers_the_openai_client(cluster: Cluster, models: Models) -> None:
@@ -146,7 +156,7 @@ def test_deleting_the_model_leaves_nothing(models: Models) -> None:
 
 
 def test_the_operator_answers_its_probes_and_counts(cluster: Cluster) -> None:
-    url = cluster.expose(SYSTEM, "llmfleet", 8080)
+    url = cluster.expose(SYSTEM, "llmfleet-operator", 8080)
     assert httpx.get(f"{url}/livez").text == "leading\n"
     assert httpx.get(f"{url}/readyz").status_code == 200
     metrics = httpx.get(f"{url}/metrics").text

@@ -1,0 +1,120 @@
+"""The main job, as the README tells it: an LLMDeployment served by the packaged vLLM."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.cluster import Cluster
+from tests.load import Load
+from tests.models import Models
+from tests.wait import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+START_S = 240
+"""For vLLM on two cores that other work may share."""
+TOKENS = 24_000
+"""Of the long stream: more than a minute's worth for one idle core."""
+
+
+def apply(models: Models, sample: dict, name: str = "tiny", **engine: Any) -> None:
+    spec = json.loads(json.dumps(sample["spec"]))
+    spec["engine"] |= engine
+    spec |= {"rollout": {"retainStable": "1s"}, "drain": {"timeout": "5m"}}
+    models.apply(name=name, image="", **spec)
+
+
+@pytest.fixture(scope="module")
+def url(tiny: Models, sample: dict, real_cluster: Cluster) -> str:
+    """The tiny model, Ready, behind its Service."""
+    apply(tiny, sample)
+    phases = _phases_until_ready(tiny)
+    assert phases & {"loading weights", "starting the engine", "warming up"}, "the start was told in phases"
+    url = real_cluster.expose(tiny.namespace, "tiny", 8000)
+    eventually(lambda: _answers(url), within_s=10, what=f"{url} answers")
+    return url
+
+
+def _phases_until_ready(models: Models) -> set[str]:
+    seen: set[str] = set()
+
+    def ready() -> bool:
+        summary = models.status("tiny").get("summary", "")
+        seen.update(phase for phase in ("loading weights", "starting the engine", "warming up") if phase in summary)
+        return models.answer("Ready", "tiny").get("status") == "True"
+
+    eventually(ready, within_s=START_S, what="tiny is Ready", last=lambda: models.status("tiny").get("summary"))
+    return seen
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v1/models").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_real_vllm_answers_the_openai_client(url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        answer = client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=5, extra_body={"ignore_eos": True}
+        )
+    assert answer.usage.completion_tokens == 5
+
+
+def test_the_engine_runs_restricted(tiny: Models, url: str) -> None:
+    del url
+    (pod,) = tiny.engines()
+    status = tiny.kubectl("exec", pod, "--", "cat", "/proc/1/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split()[0] == "65532"
+    assert int(fields["CapEff"], 16) == 0
+    assert fields["Seccomp"] == "2"
+
+
+def test_no_request_fails_while_the_spec_changes(tiny: Models, sample: dict, url: str) -> None:
+    before = tiny.status("tiny")["stable"]["revision"]
+    with Load(url, "tiny", clients=2, pause_s=0.5) as load:
+        apply(tiny, sample, maxNumSeqs=64)
+        eventually(
+            lambda: tiny.selected("tiny") != before,
+            within_s=START_S,
+            what="the Service switches",
+            last=lambda: tiny.status("tiny").get("summary"),
+        )
+        eventually(lambda: before not in tiny.revisions(), within_s=60, what="the old revision is removed")
+        eventually(lambda: len(tiny.engines()) == 1, within_s=60, what="the old engine has drained")
+        load.wait_for_more(answers=5)
+    assert load.counts.failures == []
+
+
+def test_a_60_s_stream_survives_the_deletion_of_its_pod_without_a_lost_token(tiny: Models, url: str) -> None:
+    (pod,) = tiny.engines()
+    body = {"model": "tiny", "prompt": "Go on", "max_tokens": TOKENS, "ignore_eos": True, "return_token_ids": True}
+    came, deleted, began = 0, False, time.monotonic()
+    with httpx.stream("POST", f"{url}/v1/completions", json=body | {"stream": True}, timeout=120) as answer:
+        for line in answer.iter_lines():
+            if not line.startswith("data: {"):
+                continue
+            (choice,) = json.loads(line.removeprefix("data: "))["choices"]
+            came += len(choice["token_ids"] or ())
+            if came > TOKENS // 20 and not deleted:
+                tiny.kubectl("delete", "pod", pod, "--wait=false")
+                deleted = True
+    took_s = time.monotonic() - began
+    assert deleted
+    assert came == TOKENS
+    assert took_s > 60, "the stream was too short to prove anything"
+
+
+def test_a_missing_model_directory_is_named_within_30_seconds(tiny: Models, sample: dict) -> None:
+    spec = sample["spec"] | {"model": {"source": "pvc://tiny-model/no-such-directory"}}
+    tiny.apply(name="lost", image="", **spec)
+    words = "/models/tiny-model/no-such-directory"
+    tiny.wait(lambda: tiny.status("lost").get("state") == "EngineFailed", "the failure is told", within_s=30)
+    assert words in tiny.status("lost")["summary"]
+    tiny.kubectl("delete", "llm", "lost")
