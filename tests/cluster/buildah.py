@@ -16,6 +16,8 @@ from tests.cluster.progress import PROGRESS
 
 _CERTIFICATES = "/etc/ssl/certs"
 _KEPT_BUILDS = 2
+_MANY_STEPS = 40
+"""From so many stored steps of builds on, all are dropped: they only make the next build quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,12 @@ def _build(build: Build, stored: str) -> None:
 def _forget_old(name: str) -> None:
     """Remove all but the newest builds of an image; layers that others share stay."""
     columns = "{{.CreatedAtRaw}}|{{.Name}}:{{.Tag}}"
-    listed = _run("buildah", "images", "--format", columns, f"localhost/llmfleet/built/{name}", check=False)
-    builds = sorted(line.split("|", 1)[1] for line in listed.stdout.splitlines() if "|" in line)
-    for old in builds[:-_KEPT_BUILDS]:
-        _run("buildah", "rmi", old, check=False)
+    listed = _run("buildah", "images", "--format", columns, "--filter", f"reference=localhost/llmfleet/built/{name}")
+    for line in sorted(listed.stdout.splitlines())[:-_KEPT_BUILDS]:
+        _run("buildah", "rmi", line.split("|", 1)[1], check=False)
+    steps = _run("buildah", "images", "-q", "--filter", "dangling=true").stdout.split()
+    if len(steps) > _MANY_STEPS:
+        _run("buildah", "rmi", "--prune", check=False)
 
 
 def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -344,6 +344,7 @@ class Cluster:
         host.remove_state(self._state)
         if os.geteuid() == 0 and host.give_back(self.name):
             imagestore.prune()
+            images.prune()
 
     def _nodes(self, count: int) -> list[Node]:
         return [Node(self.name, self._state, number) for number in range(1, count + 1)]

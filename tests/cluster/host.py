@@ -101,6 +101,12 @@ def give_back(name: str) -> bool:
         return True
 
 
+def has_nodes() -> bool:
+    """Tell whether any cluster of this machine has nodes."""
+    borrowed = _load()
+    return borrowed is not None and bool(borrowed.clusters)
+
+
 def cgroup(name: str, node: int) -> str:
     """Return the cgroup below which a node keeps its pods, the same in every hierarchy."""
     return f"llmf-{name}-n{node}"

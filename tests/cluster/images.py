@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +22,7 @@ from tests.cluster.progress import PROGRESS
 VERSION = "0.1.0"
 """Tag of the images that this repository builds."""
 
+_RECORD = "manifest.json"
 _WORKSPACE = ("pyproject.toml", "uv.lock")
 
 
@@ -72,13 +75,11 @@ def ensure(name: str) -> Descriptor:
     source = image.source()
     if isinstance(source, Recipe):
         recipe = source
-        entry = _record(name, key_of(recipe.identity()), lambda: oci.pack(recipe))
-    else:
-        build = source
-        arguments = json.dumps([build.arguments, build.target])
-        key = key_of(arguments, base.key(), tree_key(REPOSITORY, image.inputs))
-        entry = _record(name, key, lambda: _push(build, key))
-    return Descriptor(**json.loads(entry.read_text()))
+        return _recorded(name, key_of(recipe.identity()), lambda: oci.pack(recipe))
+    build = source
+    arguments = json.dumps([build.arguments, build.target])
+    key = key_of(arguments, base.key(), tree_key(REPOSITORY, image.inputs))
+    return _recorded(name, key, lambda: _push(build, key))
 
 
 def _image(name: str) -> Image:
@@ -88,23 +89,41 @@ def _image(name: str) -> Image:
     return images[name]
 
 
-def _record(name: str, key: str, make: Callable[[], Descriptor]) -> Path:
+def _recorded(name: str, key: str, make: Callable[[], Descriptor]) -> Descriptor:
+    """Return what `make` added to the layout under that key, and call it if the layout does not have it whole."""
+
     def write(target: Path) -> None:
         descriptor = make()
-        (target / "manifest.json").write_text(json.dumps(asdict(descriptor)))
+        (target / _RECORD).write_text(json.dumps(asdict(descriptor)))
 
-    return cached(f"images/{name}", key, write) / "manifest.json"
+    def read() -> Descriptor:
+        return Descriptor(**json.loads((cached(f"images/{name}", key, write) / _RECORD).read_text()))
+
+    descriptor = read()
+    if not oci.complete(descriptor):
+        shutil.rmtree(cache_dir() / "images" / name / key)
+        descriptor = read()
+    return descriptor
+
+
+def prune() -> None:
+    """Delete layers that belong to no image of the last two versions of each."""
+    records = (cache_dir() / "images").glob(f"*/*/{_RECORD}")
+    with _layout_locked():
+        oci.sweep([Descriptor(**json.loads(record.read_text())) for record in records])
 
 
 def _push(build: Build, key: str) -> Descriptor:
     stored = buildah.ensure(replace(build, arguments=build.arguments | {"BASE_IMAGE": base.ensure()}), key)
     tag = f"{build.name}-{key}"
-    with (
-        locked(cache_dir() / "oci" / ".lock", "another image to be written"),
-        PROGRESS.step(f"write image {build.name} into the cache", key=f"push-{build.name}", expected=build.seconds / 4),
-    ):
+    title = f"write image {build.name} into the cache"
+    with _layout_locked(), PROGRESS.step(title, key=f"push-{build.name}", expected=build.seconds / 4):
         buildah.push(stored, oci.layout(), tag)
         return oci.tagged(tag)
+
+
+def _layout_locked() -> contextlib.AbstractContextManager[None]:
+    return locked(cache_dir() / "oci" / ".lock", "another image to be written")
 
 
 def _busybox() -> Recipe:

@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.cluster import oci
+from tests.cluster import host, oci
 from tests.cluster.cache import locked
 from tests.cluster.errors import ClusterError
 from tests.cluster.oci import Descriptor
@@ -23,9 +24,10 @@ from tests.cluster.places import MACHINE_STATE, cache_dir
 from tests.cluster.process import Command, Processes, wait_for
 from tests.cluster.progress import PROGRESS
 
-_METADATA = "io.containerd.metadata.v1.bolt/meta.db"
-_BLOBS = "io.containerd.content.v1.content/blobs/sha256"
-_SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs"
+_METADATA = Path("io.containerd.metadata.v1.bolt/meta.db")
+_BLOBS = Path("io.containerd.content.v1.content/blobs/sha256")
+_SNAPSHOTS = Path("io.containerd.snapshotter.v1.overlayfs")
+_KEPT = "localhost/llmfleet/kept"
 _START_S = 20.0
 _BYTES_PER_S = 60e6
 """What an import is expected to do until it has been measured."""
@@ -81,50 +83,84 @@ def ensure(images: dict[str, tuple[str, Descriptor]]) -> None:
     Args:
         images: By short name, the full name and the manifest.
     """
-    with _locked():
-        have = _load_record()
-        missing = {name: image for name, image in images.items() if have.get(image[0]) != image[1].digest}
+    if not _missing(images):
+        return
+    with locked(cache_dir() / "store.lock", "another import of images"):
+        missing = _missing(images)
         if not missing:
             return
         with _containerd() as client:
             for name, (reference, descriptor) in missing.items():
                 size = sum(oci.blobs(descriptor).values())
-                with PROGRESS.step(
-                    f"unpack image {name} ({size / 1e6:.0f} MB)", key=f"unpack-{name}", expected=size / _BYTES_PER_S
-                ):
+                title = f"unpack image {name} ({size / 1e6:.0f} MB)"
+                with PROGRESS.step(title, key=f"unpack-{name}", expected=size / _BYTES_PER_S):
                     # The second name keeps the files for nodes that started with this version of the image.
-                    kept = f"localhost/llmfleet/kept/{name}:{descriptor.digest.removeprefix('sha256:')[:16]}"
+                    kept = f"{_KEPT}/{name}:{descriptor.digest.removeprefix('sha256:')[:16]}"
                     client.import_image(descriptor, [reference, kept])
-            have |= dict(image for image in client.images().items())
-            _save_record(have)
+            have = client.images()
+        with _publishing():
+            _publish(have)
 
 
 def copy_to(root: Path) -> None:
-    """Fill a new containerd root with all images of the store."""
-    with _locked():
-        source = _root()
-        for database in (_METADATA, f"{_SNAPSHOTS}/metadata.db"):
-            (root / database).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / database, root / database)
-        (root / _BLOBS).mkdir(parents=True)
+    """Fill a new containerd root with all images of the store; an import may be under way meanwhile."""
+    with _publishing():
+        source, published = _root(), _published(_load_record().generation)
+        for folder in (_METADATA.parent, _BLOBS, _SNAPSHOTS / "snapshots"):
+            (root / folder).mkdir(parents=True)
+        shutil.copyfile(published / "meta.db", root / _METADATA)
+        shutil.copyfile(published / "snapshots.db", root / _SNAPSHOTS / "metadata.db")
         for blob in (source / _BLOBS).iterdir():
             _link(blob, root / _BLOBS / blob.name)
-        (root / _SNAPSHOTS / "snapshots").mkdir()
         for snapshot in (source / _SNAPSHOTS / "snapshots").iterdir():
             (root / _SNAPSHOTS / "snapshots" / snapshot.name).symlink_to(snapshot)
 
 
 def prune() -> None:
-    """Drop the versions of images that have been replaced; only while no node uses the store."""
-    with _locked():
-        have = _load_record()
-        current = {digest for name, digest in have.items() if "/kept/" not in name}
+    """Drop versions of images that have been replaced, unless a node of this machine may use them."""
+    with locked(cache_dir() / "store.lock", "another import of images"), _publishing():
+        have = _load_record().images
+        current = {digest for name, digest in have.items() if not name.startswith(_KEPT)}
         stale = [name for name, digest in have.items() if digest not in current]
-        if stale:
-            with _containerd() as client:
-                for name in stale:
-                    client.remove_image(name)
-                _save_record(client.images())
+        if not stale or host.has_nodes():
+            return
+        with _containerd() as client:
+            for name in stale:
+                client.remove_image(name)
+            have = client.images()
+        _publish(have)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the store has.
+
+    Attributes:
+        generation: Counts publications; names the folder with the databases as they were after the last import.
+        images: Digests by full names.
+    """
+
+    generation: int
+    images: dict[str, str]
+
+
+def _missing(images: dict[str, tuple[str, Descriptor]]) -> dict[str, tuple[str, Descriptor]]:
+    have = _load_record().images
+    return {name: image for name, image in images.items() if have.get(image[0]) != image[1].digest}
+
+
+def _publish(images: dict[str, str]) -> None:
+    """Set the databases aside for new nodes: while containerd works on them, they cannot be copied."""
+    last = _load_record().generation
+    target = _published(last + 1)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copyfile(_root() / _METADATA, target / "meta.db")
+    shutil.copyfile(_root() / _SNAPSHOTS / "metadata.db", target / "snapshots.db")
+    scratch = _root() / "images.json.tmp"
+    scratch.write_text(json.dumps(asdict(_Record(last + 1, images)), indent=1))
+    scratch.replace(_root() / "images.json")
+    shutil.rmtree(_published(last), ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -166,21 +202,16 @@ def _root() -> Path:
     return cache_dir() / "store"
 
 
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    with locked(cache_dir() / "store.lock", "another import of images"):
-        yield
+def _published(generation: int) -> Path:
+    return _root() / "published" / str(generation)
 
 
-def _load_record() -> dict[str, str]:
+def _publishing() -> contextlib.AbstractContextManager[None]:
+    return locked(cache_dir() / "published.lock", "another node to start")
+
+
+def _load_record() -> _Record:
     try:
-        record: dict[str, str] = json.loads((_root() / "images.json").read_text())
+        return _Record(**json.loads((_root() / "images.json").read_text()))
     except FileNotFoundError:
-        return {}
-    return record
-
-
-def _save_record(record: dict[str, str]) -> None:
-    scratch = _root() / "images.json.tmp"
-    scratch.write_text(json.dumps(record, indent=1))
-    scratch.replace(_root() / "images.json")
+        return _Record(0, {})

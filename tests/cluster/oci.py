@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import tarfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
+_NEW_S = 3600.0
 _MARKER = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -116,6 +118,11 @@ def blobs(descriptor: Descriptor) -> dict[str, int]:
     return {descriptor.digest: descriptor.size} | {part["digest"]: part["size"] for part in parts}
 
 
+def complete(descriptor: Descriptor) -> bool:
+    """Tell whether the layout has everything that belongs to a manifest."""
+    return _blob(descriptor.digest).exists() and all(_blob(digest).exists() for digest in blobs(descriptor))
+
+
 def stream(descriptor: Descriptor, names: Iterable[str], known: set[str], target: IO[bytes]) -> None:
     """Write an image as a tar stream that containerd imports.
 
@@ -139,15 +146,16 @@ def stream(descriptor: Descriptor, names: Iterable[str], known: set[str], target
 
 
 def sweep(kept: Iterable[Descriptor]) -> None:
-    """Delete every blob and tag that no kept image uses."""
-    used = {digest for descriptor in kept for digest in blobs(descriptor)}
+    """Delete every blob and tag that no kept image uses, but for those that are so new that their record may follow."""
+    used = {digest for descriptor in kept if complete(descriptor) for digest in blobs(descriptor)}
     index = layout() / "index.json"
     if index.exists():
         content: dict[str, Any] = json.loads(index.read_text())
         content["manifests"] = [entry for entry in content["manifests"] if entry["digest"] in used]
         _write(index, json.dumps(content).encode())
-    for path in (layout() / "blobs" / "sha256").iterdir():
-        if f"sha256:{path.name}" not in used:
+    young = time.time() - _NEW_S
+    for path in layout().glob("blobs/sha256/*"):
+        if f"sha256:{path.name}" not in used and path.stat().st_mtime < young:
             path.unlink()
 
 
