@@ -90,6 +90,9 @@ async def test_what_was_said_about_a_secret_is_not_repeated(api: FakeApi, client
         with pytest.raises(errors.ApiError) as caught:
             await client.get_metadata(SECRET)
         assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.causes}"
+    api.fail("GET", answer(403, status(403, "Forbidden", "cannot get resource secrets")))
+    with pytest.raises(errors.Forbidden, match="cannot get resource secrets"):
+        await client.get_metadata(SECRET)
 
 
 @pytest.mark.parametrize("body", ["<html>login</html>", "[1, 2]", '{"hello": "world"}', ""])

@@ -34,6 +34,7 @@ _BODY_EXCERPT_CHARACTERS = 300
 # How the API server (1.36 and before) words an apply that breaks the schema. It answers 500 without a reason,
 # which would look like a fault of its own that goes away by waiting.
 _SCHEMA_BROKEN = "failed to create typed patch object"
+_QUOTING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class KubeError(Exception):
@@ -145,11 +146,13 @@ def error_from_status(
         body: the Status object, from an answer's body or from an ERROR event of a watch.
         status: HTTP status code of the answer; 0 takes the code from the body.
         retry_after: the Retry-After header in seconds; the body's retryAfterSeconds is the fallback.
-        withhold: leave out the server's sentences because they may quote what a Secret holds.
+        withhold: the request was about a Secret: leave out sentences that may quote what it holds.
     """
     code = status or int(body.get("code") or 0)
     reason = str(body.get("reason") or "")
     details = body.get("details") or {}
+    # A refusal for want of a right, or of an object, says nothing about content, and is what a person needs to read.
+    withhold = withhold and (code in _QUOTING or code >= HTTPStatus.INTERNAL_SERVER_ERROR)
     causes = tuple(
         Cause(field=str(cause.get("field") or ""), message="" if withhold else str(cause.get("message") or ""))
         for cause in details.get("causes") or ()
