@@ -17,7 +17,6 @@ from tests.cluster.gotools import binary
 
 def main(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
     options = _parser().parse_args(arguments)
     try:
         _COMMANDS[options.command](options, Cluster(options.name))
@@ -130,4 +129,5 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main(sys.argv[1:]))
