@@ -17,7 +17,7 @@ NEW, OLD = revision_hash(stored_spec()), "aaaaaaaa"
 
 
 def status_of(world: Snapshot, refusal: Refusal | None = None, *, outdated: bool = False) -> Status:
-    return summarise(world, decide(world, NOW), refusal, outdated, NOW)
+    return summarise(world, decide(world, NOW), refusal, outdated=outdated, now=NOW)
 
 
 def answers(status: Status) -> dict[str, str]:
@@ -155,7 +155,8 @@ def test_time_alone_changes_nothing() -> None:
     world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
     first = status_of(world)
     later = replace(world, status=first)
-    assert summarise(later, decide(later, NOW + timedelta(hours=1)), None, False, NOW + timedelta(hours=1)) == first
+    an_hour_on = NOW + timedelta(hours=1)
+    assert summarise(later, decide(later, an_hour_on), None, outdated=False, now=an_hour_on) == first
 
 
 def test_another_restart_is_only_words_but_another_cause_is_news() -> None:

@@ -74,7 +74,8 @@ class Reconciler:
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
             return 1.0
-        status = summarise(snapshot, plan, outcome.refusal, self._executor.outdated(snapshot), now)
+        outdated = self._executor.outdated(snapshot)
+        status = summarise(snapshot, plan, outcome.refusal, outdated=outdated, now=now)
         for step in outcome.done:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()

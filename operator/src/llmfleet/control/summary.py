@@ -49,7 +49,7 @@ class _Facts:
         return settled and self.fares.ready >= self.spec.replicas
 
 
-def summarise(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, outdated: bool, now: datetime) -> Status:  # noqa: FBT001
+def summarise(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, *, outdated: bool, now: datetime) -> Status:
     """Return the status to show.
 
     Args:

@@ -1,0 +1,40 @@
+"""Events: each transition once, what goes on not at all."""
+
+from llmfleet.api.status import Status
+from llmfleet.control.narration import narrate
+from llmfleet.control.summary import summarise
+from llmfleet.decide.decision import decide
+from llmfleet.decide.revision import revision_hash
+from llmfleet.observe.views import Snapshot
+from tests.unit.worlds import NOW, deployment, failed, pod, snapshot, stored_spec
+
+NEW = revision_hash(stored_spec())
+
+
+def world(status: Status | None = None, **more: object) -> Snapshot:
+    return snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, **more),), status=status)
+
+
+def told(seen: Snapshot) -> tuple[Status, list[tuple[str, str]]]:
+    plan = decide(seen, NOW)
+    status = summarise(seen, plan, None, outdated=False, now=NOW)
+    return status, [(event.type, event.reason) for event in narrate(seen, (), status)]
+
+
+def test_a_failure_is_told_once_and_its_end_as_well() -> None:
+    status, first = told(world(**failed("boom")))
+    _, again = told(world(status, **failed("boom", 2)))
+    _, mended = told(world(status, ready=True))
+    assert first == [("Warning", "EngineFailed")]
+    assert again == []
+    assert mended == [("Normal", "AllReady")]
+
+
+def test_steps_that_changed_something_are_told_and_others_are_not() -> None:
+    seen = snapshot()
+    plan = decide(seen, NOW)
+    status = summarise(seen, plan, None, outdated=False, now=NOW)
+    reasons = [(event.reason, event.message) for event in narrate(seen, plan.steps, status)]
+    assert ("NewRevision", f"Revision {NEW} runs 1 engine.") in reasons
+    assert narrate(seen, (), status) is not None
+    assert list(narrate(world(status), (), status)) == []

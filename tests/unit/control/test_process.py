@@ -1,0 +1,57 @@
+"""The operator's command and its small server."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from llmfleet.__main__ import main
+from llmfleet.control.metrics import Metrics
+from llmfleet.control.probes import Vitals, serve
+
+
+async def test_the_probes_tell_the_truth() -> None:
+    vitals, trouble = Vitals(), [""]
+    vitals.checks["watch of Pod"] = lambda: trouble[0]
+    runner = await serve("127.0.0.1", 0, vitals, Metrics())
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+            starting = await client.get("/readyz")
+            vitals.phase, vitals.ready = "standby", True
+            standby, alive = await client.get("/readyz"), await client.get("/livez")
+            trouble[0] = "no sign of life for 200 s"
+            dead, metrics = await client.get("/livez"), await client.get("/metrics")
+    finally:
+        await runner.cleanup()
+    assert (starting.status_code, starting.text) == (503, "starting\n")
+    assert (standby.status_code, standby.text) == (200, "standby\n")
+    assert alive.status_code == 200
+    assert (dead.status_code, dead.text) == (503, "standby\nwatch of Pod: no sign of life for 200 s\n")
+    assert 'llmfleet_build_info{version="0.1.0"} 1.0' in metrics.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["version"], 0, "llmfleet 0.1.0"),
+        ([], 2, "usage: llmfleet run"),
+        (["run", "--workers=0"], 2, "--workers (LLMFLEET_WORKERS): Input should be greater than or equal to 1"),
+    ],
+    ids=["version", "nothing", "bad setting"],
+)
+def test_the_command_says_what_is_wrong(
+    arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+
+
+def test_a_missing_kubeconfig_ends_with_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmfleet.control.logs.sys.excepthook", None, raising=False)
+    status = main(["run", f"--kubeconfig={tmp_path}/none", "--listen-port=0", "--listen-host=127.0.0.1"])
+    asyncio.set_event_loop(None)
+    assert status == 2
+    assert "none" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""Views of objects as the API server sends them; the samples are shortened real ones."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from llmfleet.observe import objects
+
+META = {
+    "name": "chat-12345678",
+    "namespace": "team",
+    "uid": "u-2",
+    "labels": {"llmfleet.dev/name": "chat", "llmfleet.dev/revision": "12345678"},
+    "ownerReferences": [
+        {"uid": "stranger"},
+        {"uid": "u-1", "kind": "LLMDeployment", "name": "chat", "controller": True},
+    ],
+}
+
+
+def pod(**status: object) -> dict:
+    ports = [{"name": "http", "containerPort": 8000}, {"name": "probes", "containerPort": 8001}]
+    return {"metadata": META, "spec": {"containers": [{"name": "engine", "ports": ports}]}, "status": status}
+
+
+def engine(**state: object) -> list[dict]:
+    return [{"name": "sidecar", "state": {"waiting": {"reason": "Other"}}}, {"name": "engine", **state}]
+
+
+def test_an_object_is_known_by_its_controlling_owner_and_its_labels() -> None:
+    view = objects.deployment({"metadata": META, "spec": {"replicas": 3}}, "d")
+    assert (view.owner, view.llm, view.revision, view.replicas) == ("u-1", "chat", "12345678", 3)
+    assert (view.refused, view.retired_at) == ("", None)
+
+
+def test_a_service_belongs_to_the_revision_it_selects() -> None:
+    service = {"metadata": {**META, "labels": {}}, "spec": {"selector": {"llmfleet.dev/revision": "abc"}}}
+    assert objects.service(service, "d").revision == "abc"
+    assert objects.service({"metadata": META, "spec": {}}, "d").revision == ""
+
+
+def test_why_pods_cannot_be_made_is_read_from_the_deployment() -> None:
+    status = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}
+    assert objects.deployment({"metadata": META, "status": status}, "d").refused == "exceeded quota"
+
+
+def test_a_relieved_deployment_knows_since_when() -> None:
+    metadata = {**META, "annotations": {"llmfleet.dev/retired-at": "2026-11-21T12:00:00Z"}}
+    assert objects.deployment({"metadata": metadata}, "d").retired_at == datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def test_a_pod_that_was_just_made_has_nothing_to_tell() -> None:
+    view = objects.pod({"metadata": META})
+    assert (view.ready, view.scheduled_at, view.waiting, view.failure, view.probe) == (False, None, ("", ""), None, "")
+
+
+def test_the_scheduler_is_quoted() -> None:
+    waiting = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-21T12:00:00Z"}
+    assert objects.pod(pod(conditions=[waiting])).unschedulable == "0/3 nodes are available"
+    assert objects.pod(pod(conditions=[placed])).scheduled_at == datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"lastState": {"terminated": {"exitCode": 1, "message": "no such model\n"}}}, "no such model"),
+        (
+            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
+            "it ended with exit code 137 (OOMKilled)",
+        ),
+        (
+            {"lastState": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
+            "it ended with exit code 0 (Completed)",
+        ),
+        (
+            {
+                "state": {"terminated": {"exitCode": 1, "message": "new"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "old"}},
+            },
+            "new",
+        ),
+    ],
+    ids=["last words", "killed", "ended by itself", "the newest end"],
+)
+def test_how_an_engine_ended_is_told_by_itself_or_by_the_kubelet(state: dict, message: str) -> None:
+    failure = objects.pod(pod(containerStatuses=engine(**state))).failure
+    assert failure is not None
+    assert failure.message == message
+
+
+@pytest.mark.parametrize(("address", "probe"), [("10.0.0.7", "10.0.0.7:8001"), ("fd00::7", "[fd00::7]:8001")])
+def test_the_launcher_is_found_at_the_pods_address(address: str, probe: str) -> None:
+    assert objects.pod(pod(podIP=address)).probe == probe
