@@ -26,7 +26,8 @@ def test_a_process_outlives_its_starter_and_is_found_by_another(processes: Proce
     other = Processes(tmp_path)
     pid = other.pid("sleeper")
     assert pid is not None
-    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"/bin/sleep\x00300\x00"
+    command = Path(f"/proc/{pid}/cmdline")
+    wait_for(lambda: command.read_bytes() == b"/bin/sleep\x00300\x00", "the shell to become the program", timeout_s=5)
     other.stop(["sleeper"], grace_s=5)
     assert other.pid("sleeper") is None
     assert other.names() == ["sleeper"], "it can be started again"
