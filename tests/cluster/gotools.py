@@ -44,10 +44,10 @@ TOOLS_BY_NAME = {
     "kubectl": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubectl", 35),
     "kubelet": Tool("kubernetes", "k8s.io/kubernetes/cmd/kubelet", 25),
     "kube-proxy": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy", 9),
-    "coredns": Tool("coredns", ".", 60),
-    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", 110),
+    "coredns": Tool("coredns", ".", 75),
+    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", 150),
     "glua": Tool("lua", "github.com/yuin/gopher-lua/cmd/glua", 10),
-    "llm-d-inference-sim": Tool("simulator", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 60),
+    "llm-d-inference-sim": Tool("simulator", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 150),
 }
 
 

@@ -29,6 +29,7 @@ _SYSCTLS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
+_NEEDED_CONTROLLERS = {"cpu", "cpuset", "hugetlb", "memory", "pids"}
 _RECORD = MACHINE_STATE / "host.json"
 _CONTAINER_LOG_LINKS = Path("/var/log/containers")
 _CNI_RESULTS = Path("/var/lib/cni/results")
@@ -54,6 +55,7 @@ class _Borrowed:
         sysctls: Values by their path below /proc/sys.
         folders: Those of _FOLDERS that did not exist.
         netns_mounted: Whether there was the mount on /run/netns that `ip netns add` makes once.
+        controllers: Cgroup controllers that had to be enabled at the root, on version 2.
         clusters: Their state folders.
     """
 
@@ -61,6 +63,7 @@ class _Borrowed:
     sysctls: dict[str, str]
     folders: list[str]
     netns_mounted: bool
+    controllers: list[str]
     clusters: list[str]
 
 
@@ -72,8 +75,10 @@ def borrow(name: str) -> None:
             sysctls={key: value for key in _SYSCTLS if (value := _sysctl(key)) is not None},
             folders=[str(folder) for folder in _FOLDERS if not folder.exists()],
             netns_mounted=_is_mounted(_NETNS),
+            controllers=sorted(_controllers("cgroup.controllers") - _controllers("cgroup.subtree_control")),
             clusters=[],
         )
+        _switch(borrowed.controllers, "+")
         borrowed.clusters = sorted({*borrowed.clusters, f"{state_root()}/{name}"})
         _save(borrowed)
 
@@ -92,6 +97,7 @@ def give_back(name: str) -> bool:
         for key, value in borrowed.sysctls.items():
             if _sysctl(key) != value:
                 (Path("/proc/sys") / key).write_text(value)
+        _switch(borrowed.controllers, "-")
         if not borrowed.netns_mounted and _is_mounted(_NETNS) and not any(_NETNS.iterdir()):
             subprocess.run(["umount", str(_NETNS)], check=True)
         for folder in borrowed.folders:
@@ -186,6 +192,18 @@ def _hierarchies() -> list[Path]:
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return sorted({path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()})
+
+
+def _controllers(listing: str) -> set[str]:
+    """Return the controllers in one of the root's files; none on version 1, which has no such files."""
+    path = CGROUPS / listing
+    return set(path.read_text().split()) & _NEEDED_CONTROLLERS if path.exists() else set()
+
+
+def _switch(controllers: list[str], sign: str) -> None:
+    for controller in controllers:
+        with contextlib.suppress(OSError):  # the kubelet will name it if it needs it; others may use it by now
+            (CGROUPS / "cgroup.subtree_control").write_text(f"{sign}{controller}")
 
 
 def _remove_shim_sockets(state: Path) -> None:

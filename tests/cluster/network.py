@@ -73,11 +73,6 @@ def create_node(name: str, node: int, others: range) -> None:
     _run("nsenter", f"--net={_NETNS / space}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
 
-def set_link(name: str, node: int, *, up: bool) -> None:
-    """Pull or plug a node's network cable."""
-    _batch(control_plane_netns(name), f"link set vn{node} {'up' if up else 'down'}")
-
-
 def namespaces(name: str) -> list[str]:
     """Return the namespaces that exist for the cluster."""
     found = (path.name for path in _NETNS.glob(f"llmf-{name}-*")) if _NETNS.is_dir() else iter(())
