@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.cluster import packages
 from tests.cluster.cache import locked
 from tests.cluster.errors import ClusterError
-from tests.cluster.places import MACHINE_STATE, cache_dir
+from tests.cluster.places import cache_dir, cache_state
 from tests.cluster.progress import PROGRESS
 
 _CERTIFICATES = "/etc/ssl/certs"
@@ -132,7 +132,7 @@ def _environment() -> dict[str, str]:
 
 def _storage() -> Path:
     root = cache_dir() / "containers"
-    text = f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/storage"\nrunroot = "{MACHINE_STATE}/containers"\n'
+    text = f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/storage"\nrunroot = "{cache_state()}/containers"\n'
     return _written(root / "storage.conf", text)
 
 

@@ -20,7 +20,7 @@ from tests.cluster.cache import locked
 from tests.cluster.errors import ClusterError
 from tests.cluster.oci import Descriptor
 from tests.cluster.packages import beside
-from tests.cluster.places import MACHINE_STATE, cache_dir
+from tests.cluster.places import cache_dir, cache_state
 from tests.cluster.process import Command, Processes, wait_for
 from tests.cluster.progress import PROGRESS
 
@@ -173,7 +173,7 @@ def _link(source: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _containerd() -> Iterator[ContainerdClient]:
     """Run a containerd over the store while the body runs; the caller holds the lock."""
-    state = MACHINE_STATE / "store"
+    state = cache_state() / "store"
     processes = Processes(state)
     processes.stop(["containerd"], grace_s=5)  # of a run that was killed
     socket = state / "ctd.sock"

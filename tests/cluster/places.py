@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,11 @@ _LONGEST_STATE_PATH = 70
 def cache_dir() -> Path:
     """Return the folder of everything that is built or fetched once; safe to delete while no cluster runs."""
     return Path(os.environ.get("LLMFLEET_CACHE") or "~/.cache/llmfleet").expanduser().absolute()
+
+
+def cache_state() -> Path:
+    """Return the folder for sockets and mounts of programs that work on the cache: a short path, one for each cache."""
+    return MACHINE_STATE / hashlib.sha256(str(cache_dir()).encode()).hexdigest()[:8]
 
 
 def state_root() -> Path:
