@@ -27,7 +27,8 @@ _LIBRARY = re.compile(
 )
 _CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 _FATAL = re.compile(r"^(?:Fatal Python error: .+|Segmentation fault.*|Bus error.*|terminate called .+|Aborted.*)")
-_CORE_FAILED = re.compile(r"EngineCore (?:failed to start|encountered a fatal error)|died unexpectedly")
+_VANISHED = re.compile(r"(?:[Ee]ngine core|[Ww]orker proc)(?: proc)?(?: \S+)? (?:exited|died) unexpectedly")
+_CORE_FAILED = re.compile(rf"EngineCore (?:failed to start|encountered a fatal error)|{_VANISHED.pattern}")
 
 _ECHOES = re.compile(
     r"Engine core initialization failed|initialization failed due to an exception in a background process"
@@ -59,7 +60,7 @@ def find(output: Sequence[str]) -> str | None:
         output: the last lines the engine printed, oldest first, without line ends.
     """
     lines = [_read(line) for line in output]
-    found = _usage(lines) or _exception(lines) or _fatal(lines) or _logged(lines)
+    found = _usage(lines) or _exception(lines) or _fatal(lines) or _vanished(lines) or _logged(lines)
     if found is None:
         return None
     found = re.sub(r"\s+", " ", found).strip()
@@ -130,8 +131,13 @@ def _fatal(lines: Sequence[_Line]) -> str | None:
     return next((line.text for line in lines if _FATAL.match(line.text)), None)
 
 
+def _vanished(lines: Sequence[_Line]) -> str | None:
+    """Returns which process ended without a word, as one that is killed does."""
+    return next((match[0] for line in lines if (match := _VANISHED.search(line.text))), None)
+
+
 def _logged(lines: Sequence[_Line]) -> str | None:
     """Returns the last error logged, the best there is where no exception was printed."""
-    errors = [line.text for line in lines if line.level in {"ERROR", "CRITICAL"} and line.text.strip()]
-    told = [text for text in errors if not _ECHOES.search(text)]
+    errors = [line.text for line in lines if line.level in {"ERROR", "CRITICAL"} and line.text[:1].strip()]
+    told = [text for text in errors if not _ECHOES.search(text) and not text.startswith("Traceback")]
     return next(reversed(told or errors), None)

@@ -75,7 +75,8 @@ class Engine:
                 _kill(pid)
             self._reap()
             # A killed process hands its own children to us: look again until there are none.
-            await asyncio.wait({asyncio.ensure_future(self._childless.wait())}, timeout=0.05)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._childless.wait(), timeout=0.05)
         if self.output is not None:
             await asyncio.to_thread(self.output.join, KILLED_S)
 

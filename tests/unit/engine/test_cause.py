@@ -23,6 +23,7 @@ OUTPUTS = Path(__file__).parent / "outputs"
         ),
         ("missing_adapter", "ValueError: Loading lora a failed: No adapter found"),
         ("missing_library", "libnuma.so.1: cannot open shared object file"),
+        ("killed_core", "engine core exited unexpectedly"),
         ("port_taken", "OSError: [Errno 98] Address already in use"),
     ],
 )
@@ -92,7 +93,9 @@ def test_chains_of_mixed_processes_stay_apart() -> None:
         ([], None),
         (["INFO 11-21 11:22:40 [a.py:1] well", "INFO:     Shutting down"], None),
         (["Fatal Python error: Bus error", "", "Thread 0x1:"], "Fatal Python error: Bus error"),
-        ([core("Worker proc VllmWorker-0 died unexpectedly")], "Worker proc VllmWorker-0 died unexpectedly"),
+        ([core("Worker proc VllmWorker-0 died unexpectedly, ...")], "Worker proc VllmWorker-0 died unexpectedly"),
+        (["Engine core proc EngineCore died unexpectedly"], "Engine core proc EngineCore died unexpectedly"),
+        ([core("no room left"), core("  indented")], "no room left"),
         ([core("EngineCore failed to start.")], "EngineCore failed to start."),
     ],
 )
