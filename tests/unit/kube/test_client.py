@@ -2,9 +2,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from llmfleet.kube import errors
+from llmfleet.kube.answer import read_lines
 from llmfleet.kube.client import Client
 from llmfleet.kube.resources import RESOURCES, Ref, Resource, resource_of
 from tests.unit.kube.fake_api import FakeApi, answer, hang, hang_up, status
@@ -176,6 +178,25 @@ async def test_no_more_calls_are_in_flight_than_allowed_and_the_rest_wait() -> N
             await waiting
         stuck[1].cancel()
         await asyncio.wait(stuck)
+
+
+class BrokenStream:
+    """A body whose connection ended between two reads, as aiohttp shows it."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = list(chunks)
+
+    async def readany(self) -> bytes:
+        if self._chunks:
+            return self._chunks.pop(0)
+        raise RuntimeError("Connection closed.")
+
+
+async def test_a_connection_that_ended_between_two_reads_is_a_broken_one() -> None:
+    lines = read_lines(BrokenStream(b"one\ntw", b"o\nthree"))  # type: ignore[arg-type]
+    assert [await anext(lines), await anext(lines)] == [b"one", b"two"]
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await anext(lines)
 
 
 async def test_calls_are_observed(api: FakeApi, client: Client) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 from llmfleet.kube.errors import ApiError, Unreachable, error_from_status, error_from_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
-    import aiohttp
     from yarl import URL
 
     from llmfleet.kube.resources import Resource
@@ -31,9 +32,26 @@ def read_object(text: bytes) -> dict[str, Any]:
     return parsed
 
 
+async def read_body(response: aiohttp.ClientResponse) -> bytes:
+    """Read the whole body of an answer.
+
+    Raises:
+        aiohttp.ClientError: the connection broke.
+    """
+    return await _read(response.read())
+
+
+async def _read(reading: Awaitable[bytes]) -> bytes:
+    try:
+        return await reading
+    except RuntimeError as error:
+        # What aiohttp (3.14) says when a connection ended between two reads; seen when an API server stops.
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
 async def read_error(response: aiohttp.ClientResponse, resource: Resource) -> ApiError:
     """Read the error out of an answer."""
-    text = await response.text(errors="replace")
+    text = (await read_body(response)).decode(errors="replace")
     retry_after = response.headers.get("Retry-After")
     withhold = resource.kind == "Secret"
     try:
@@ -57,7 +75,7 @@ async def read_lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, Non
     A last line without its end is dropped: it is half an event.
     """
     parts: list[bytes] = []
-    async for chunk in content.iter_any():
+    while chunk := await _read(content.readany()):
         *ends, rest = chunk.split(b"\n")
         for end in ends:
             parts.append(end)

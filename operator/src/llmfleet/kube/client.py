@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 from yarl import URL
 
-from llmfleet.kube.answer import read_error, read_event, read_lines, read_object, unreachable
+from llmfleet.kube.answer import read_body, read_error, read_event, read_lines, read_object, unreachable
 from llmfleet.kube.resources import Ref, resource_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ PAGE_ITEMS = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _CONNECT_S = 5.0
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Client:
@@ -304,7 +305,7 @@ class Client:
         """Make one call and parse its answer."""
         url = self._url(path, params or {})
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = None if body is None else _encode(body).encode()
         async with self._turns:
             started, code = time.perf_counter(), "unreachable"
             try:
@@ -312,7 +313,7 @@ class Client:
                     code = str(response.status)
                     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                         raise await read_error(response, resource)
-                    return read_object(await response.read())
+                    return read_object(await read_body(response))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 code = "unreachable"
                 raise unreachable(verb, url, error) from error

@@ -206,12 +206,13 @@ class Reflector(Generic[T]):
             self.synced.set()
 
     def _failed(self, stream: _Stream, error: ApiError) -> None:
-        """Note a failure; log the first of its kind in a row, not the repetitions."""
-        expected = isinstance(error, Gone) or str(error) == stream.logged
+        """Note a failure; log the first of its kind in a row, not the repetitions (their texts may differ)."""
+        kind = f"{type(error).__name__} {error.status}"
+        expected = isinstance(error, Gone) or kind == stream.logged
         where = stream.namespace or "all namespaces"
         log.log(logging.DEBUG if expected else logging.WARNING, "%s in %s: %s", self._resource.plural, where, error)
         stream.error = error
-        stream.logged = str(error)
+        stream.logged = kind
         stream.failures += 1
 
     def _pause_s(self, failures: int) -> float:
