@@ -45,7 +45,7 @@ async def _read(reading: Awaitable[bytes]) -> bytes:
     try:
         return await reading
     except RuntimeError as error:
-        # What aiohttp (3.14) says when a connection ended between two reads; seen when an API server stops.
+        # What aiohttp (3.14) says when a connection ended between two reads.
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
