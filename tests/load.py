@@ -22,22 +22,24 @@ class Counts:
 
 
 class Load:
-    """Runs while its block does. Half of the clients keep their connection, half open one for every request.
+    """Runs while its block does.
 
     Args:
         url: of the Service.
         model: to ask for.
         clients: how many ask at the same time.
         pause_s: between an answer and the next question of a client.
+        keep: let every other client keep its connection. Only an engine with a launcher tells such clients to move
+            on before it ends; the simulator closes idle connections under them, as any plain server does.
     """
 
-    def __init__(self, url: str, model: str, clients: int = 4, pause_s: float = 0.05) -> None:
+    def __init__(self, url: str, model: str, *, clients: int = 4, pause_s: float = 0.05, keep: bool = False) -> None:
         self.counts = Counts()
         self._url, self._model, self._pause_s = url, model, pause_s
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(number % 2 == 0,), daemon=True) for number in range(clients)
+            threading.Thread(target=self._run, args=(keep and number % 2 == 0,), daemon=True) for number in range(clients)
         ]
 
     def __enter__(self) -> Self:

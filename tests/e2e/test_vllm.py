@@ -15,7 +15,7 @@ from tests.wait import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-START_S = 240
+START_S = 300
 """For vLLM on two cores that other work may share."""
 TOKENS = 24_000
 """Of the long stream: more than a minute's worth for one idle core."""
@@ -78,7 +78,7 @@ def test_the_engine_runs_restricted(tiny: Models, url: str) -> None:
 
 def test_no_request_fails_while_the_spec_changes(tiny: Models, sample: dict, url: str) -> None:
     before = tiny.status("tiny")["stable"]["revision"]
-    with Load(url, "tiny", clients=2, pause_s=0.5) as load:
+    with Load(url, "tiny", clients=2, pause_s=0.5, keep=True) as load:
         apply(tiny, sample, maxNumSeqs=64)
         eventually(
             lambda: tiny.selected("tiny") != before,
