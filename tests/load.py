@@ -39,7 +39,8 @@ class Load:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(keep and number % 2 == 0,), daemon=True) for number in range(clients)
+            threading.Thread(target=self._run, args=(keep and number % 2 == 0,), daemon=True)
+            for number in range(clients)
         ]
 
     def __enter__(self) -> Self:
