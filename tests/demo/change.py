@@ -6,14 +6,16 @@ import shlex
 
 from tests.cluster import ClusterError
 from tests.cluster.progress import PROGRESS, Step, duration
-from tests.demo.load import Load
 from tests.demo.model import Patience, Telling, ready, summary
-from tests.demo.screen import Style, command, say, styled
+from tests.demo.screen import Style, command, say, say_at, styled
 from tests.demo.site import MODEL, Site, patch, polls
+from tests.load import Counts, Load
 
 _MOST_S = 900.0
 _AFTER_S = 5.0
 """How long the load goes on after the switch: it is the first moments of the new engine that are worth a look."""
+_CLIENTS = 2
+_PAUSE_S = 0.5
 _FIRST_SEQS = 16
 
 
@@ -23,24 +25,25 @@ def roll(site: Site, url: str) -> str:
     Raises:
         ClusterError: The new revision did not come up, or a request failed.
     """
-    engine = site.llm()["spec"].get("engine", {})
-    before = engine.get("maxNumSeqs")
+    before = site.llm()["spec"].get("engine", {}).get("maxNumSeqs")
     # Never a value of the last minutes: its engines may still be ready, and then there is nothing to see.
     ahead = patch(maxNumSeqs=(before or _FIRST_SEQS) + 1)
-    old = site.serving_revision()
     command(shlex.join(ahead))
-    with PROGRESS.step("roll the change through under load", key="demo-roll", expected=60) as step, Load(url) as load:
+    # Of the two clients one keeps its connection and the other opens one for every request.
+    load = Load(url, MODEL, clients=_CLIENTS, pause_s=_PAUSE_S, keep=True)
+    with PROGRESS.step("roll the change through under load", key="demo-roll", expected=60) as step, load:
+        old = site.serving_revision()
         site.cluster.kubectl(*ahead[1:])
         _follow(site, load, step, old)
-    counts = load.counts
-    verdict = (
-        styled("0 failed", Style.GOOD) if not counts.failures else styled(f"{len(counts.failures)} failed", Style.BAD)
-    )
-    slowest = duration(counts.slowest_s)
-    say(f"{counts.sent} requests sent, {counts.answered} answered, {verdict}; the slowest took {slowest}")
-    if counts.failures or counts.answered != counts.sent:
-        raise ClusterError("requests failed while the change was rolled through:\n" + "\n".join(counts.failures[:5]))
+    _judge(load.counts)
     return shlex.join(patch(maxNumSeqs=before))
+
+
+def _judge(counts: Counts) -> None:
+    failed = len(counts.failures)
+    say(f"{counts.sent} requests sent, {styled(f'{failed} failed', Style.BAD if failed else Style.GOOD)}")
+    if failed or counts.answered != counts.sent:
+        raise ClusterError("requests failed while the change was rolled through:\n" + "\n".join(counts.failures[:5]))
 
 
 def _follow(site: Site, load: Load, step: Step, old: str) -> None:
@@ -50,10 +53,10 @@ def _follow(site: Site, load: Load, step: Step, old: str) -> None:
         llm, serving = site.llm(), site.serving_revision()
         if serving != old and not switched_s:
             switched_s = elapsed
-            moment = f"the Service moves from {old} to {serving}, at request {load.counts.sent}"
-            say(f"  {duration(elapsed):>8}  {styled(moment, Style.GOOD)}")
+            moment = f"the Service moves from {old} to {serving}, after {load.counts.sent} requests"
+            say_at(elapsed, moment, Style.GOOD)
         telling.tell(elapsed, summary(llm))
-        step.detail = f"{load.counts}. {summary(llm)}"
+        step.detail = f"{load.counts.sent} requests, {len(load.counts.failures)} failed. {summary(llm)}"
         if switched_s and ready(llm) and elapsed - switched_s > _AFTER_S:
             return
         patience.look(elapsed, llm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import openai
+
 from tests.cluster import ClusterError
 from tests.cluster.progress import duration
 from tests.demo.screen import Style, printable, say, stream, styled

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cluster import ClusterError
 from tests.cluster.progress import PROGRESS, Step, duration
-from tests.demo.screen import Style, say, styled
+from tests.demo.screen import Style, say, say_at
 from tests.demo.site import MODEL, NAMESPACE, SAMPLES, Site, polls
 
 _WEIGHTS_S = 180.0
@@ -32,7 +32,7 @@ class Telling:
         """Print the summary, if it is news, with the time since the step began."""
         self.step.detail = summary
         if summary and summary != self.last:
-            say(f"  {duration(elapsed_s):>8}  {styled(summary, Style.QUOTE)}")
+            say_at(elapsed_s, summary, Style.QUOTE)
             self.last = summary
 
 

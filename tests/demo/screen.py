@@ -6,10 +6,15 @@ Everything goes through the cluster tool's progress display, so that no two voic
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from enum import Enum
 
-from tests.cluster.progress import PROGRESS
+from tests.cluster.progress import PROGRESS, duration
+
+_MARGIN = 15
+"""Columns of the time in front of what was seen."""
 
 
 class Style(Enum):
@@ -30,6 +35,15 @@ def styled(text: str, style: Style) -> str:
 def say(line: str = "") -> None:
     """Print a line above the live line."""
     PROGRESS.say(line)
+
+
+def say_at(elapsed_s: float, text: str, style: Style) -> None:
+    """Print what was seen after some seconds, broken into the lines of the terminal where there is one."""
+    width = shutil.get_terminal_size().columns - _MARGIN - 1 if sys.stderr.isatty() else sys.maxsize
+    first, *others = textwrap.wrap(printable(text), max(width, _MARGIN)) or [""]
+    PROGRESS.say(f"{duration(elapsed_s):>{_MARGIN - 2}}  {styled(first, style)}")
+    for line in others:
+        PROGRESS.say(f"{'':{_MARGIN}}{styled(line, style)}")
 
 
 def heading(text: str) -> None:
@@ -57,7 +71,7 @@ def stream(text: str, *, last: bool = False) -> None:
 
 def printable(text: str) -> str:
     """Return the text without what would move the cursor: a model may say anything."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "".join(character if character.isprintable() else " " for character in text.replace("\ufffd", "?"))
 
 
 _COLOURS = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -47,7 +47,7 @@ def look(site: Site, url: str) -> Iterator[Stop]:
         ),
     )
     body = shlex.quote(json.dumps({"model": MODEL, "prompt": "Hello"}))
-    ask = f"curl -s {url}/v1/completions -H 'Content-Type: application/json' -d {body}"
+    ask = f"curl -s {url}/v1/completions -w '\\n' -H 'Content-Type: application/json' -d {body}"
     yield Stop("The model, at a port of this machine:", (ask,))
 
 
@@ -93,5 +93,5 @@ def _wait(condition: str) -> str:
 
 
 def _environment(site: Site) -> str:
-    """Return one line that makes kubectl talk to the cluster: ours, since an old one might not know what is used here."""
+    """Return one line that makes kubectl talk to the cluster; an old kubectl might not know what is used here."""
     return f"export KUBECONFIG={site.cluster.kubeconfig} PATH={site.cluster.bin('kubectl').parent}:$PATH"
