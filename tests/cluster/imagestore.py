@@ -99,6 +99,7 @@ def ensure(images: dict[str, tuple[str, Descriptor]]) -> None:
                     client.import_image(descriptor, [reference, kept])
             have = client.images()
         with _publishing():
+            _share_layers()
             _publish(have)
 
 
@@ -147,6 +148,16 @@ class _Record:
 def _missing(images: dict[str, tuple[str, Descriptor]]) -> dict[str, tuple[str, Descriptor]]:
     have = _load_record().images
     return {name: image for name, image in images.items() if have.get(image[0]) != image[1].digest}
+
+
+def _share_layers() -> None:
+    """Let store and OCI layout have each layer once on the disk: an engine's is some gigabytes."""
+    for blob in (_root() / _BLOBS).iterdir():
+        twin = oci.layout() / "blobs" / "sha256" / blob.name
+        if twin.exists() and not twin.samefile(blob):
+            scratch = blob.with_suffix(".tmp")
+            os.link(twin, scratch)
+            scratch.replace(blob)
 
 
 def _publish(images: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.host import CGROUPS
-from tests.cluster.places import REPOSITORY, state_dir
+from tests.cluster.places import REPOSITORY, state_dir, state_root
 from tests.cluster.process import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -78,17 +78,39 @@ def processes() -> set[str]:
     return found
 
 
+def foreign(path: str) -> bool:
+    """Tell whether a path belongs to a cluster of another name, which comes and goes as it likes."""
+    ours = path.startswith((f"{state_dir(NAME)}/", f"/run/netns/llmf-{NAME}-")) or f"/llmf-{NAME}-" in path
+    return not ours and (path.startswith(f"{state_root()}/") or "/llmf-" in path)
+
+
+def leavings() -> set[str]:
+    """Files outside the state folder that nodes leave: CNI's results, the kubelet's log links, the shims' sockets."""
+    found = {str(path) for path in (Path("/run/netns"), Path("/var/lib/kubelet"), Path("/etc/cni")) if path.exists()}
+    for path in Path("/var/log/containers").glob("*"):
+        found |= {str(path)} if not foreign(str(path.readlink())) else set()
+    for path in Path("/var/lib/cni/results").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found |= {str(path)} if str(state_dir(NAME)) in path.read_text() else set()
+    others = {
+        address.read_text().strip().removeprefix("unix://")
+        for address in state_root().glob("*/n*/ctd/state/io.containerd.runtime.v2.task/k8s.io/*/address")
+    }
+    return found | {str(path) for path in Path("/run/containerd/s").glob("*")} - others
+
+
 def snapshot() -> dict[str, set[str]]:
-    kept = ("/run/netns", "/run/containerd/s", "/var/log/containers", "/var/lib/cni", "/var/lib/kubelet")
+    mounts = {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()}
     return {
         "links": {link["ifname"] for link in json.loads(run("ip", "-j", "link"))},
         "routes": set(run("ip", "route", "show", "table", "all").splitlines()),
         "rules": set(run("ip", "rule").splitlines()),
         "firewall": set(run("nft", "list", "ruleset").splitlines()),
+        "namespaces": {str(path) for path in Path("/run/netns").glob("*") if not foreign(str(path))},
         "sysctls": sysctls(),
-        "mounts": {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()},
-        "cgroups": {str(path) for path in CGROUPS.glob("*/*") if path.is_dir()},
-        "folders": {str(path) for parent in kept for path in (Path(parent), *Path(parent).rglob("*")) if path.exists()},
+        "mounts": {mount for mount in mounts if not foreign(mount)},
+        "cgroups": {str(path) for path in CGROUPS.glob("*/*") if path.is_dir() and not foreign(str(path))},
+        "leavings": leavings(),
         "processes": processes(),
         "state": {str(path) for path in state_dir(NAME).glob("*")},
     }
@@ -155,7 +177,7 @@ def test_a_run_cut_off_half_way_is_cleaned_up(moment: str, how: signal.Signals) 
     command = [sys.executable, "-m", "tests.cluster", "--name", NAME]
     record = state_dir(NAME) / "run" / f"{moment}.birth"
     with subprocess.Popen([*command, "up"], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as up:
-        wait_for(record.exists, f"{moment} to start", timeout_s=60)
+        wait_for(lambda: record.exists() or up.poll() is not None, f"{moment} to start", timeout_s=60)
         up.send_signal(how)
         _, said = up.communicate(timeout=60)
     assert up.returncode == (-how if how == signal.SIGKILL else 130), said
