@@ -14,6 +14,8 @@ from tests.cluster.places import cache_dir
 
 _HEARTBEAT_S = 30.0
 _REFRESH_S = 0.5
+_WIDTH = 80
+"""For terminals that do not tell theirs."""
 _WORTH_ANNOUNCING_S = 3.0
 """A step expected to be shorter is only reported when it is done."""
 
@@ -73,6 +75,9 @@ class Progress:
         try:
             yield step
             outcome = "done in"
+        except KeyboardInterrupt:
+            outcome = "interrupted after"
+            raise
         finally:
             took = time.monotonic() - step.started
             with self._lock:
@@ -105,7 +110,7 @@ class Progress:
                     return
                 if self._live:
                     line = " | ".join(str(step) for step in self._active)
-                    width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+                    width = (os.get_terminal_size(sys.stderr.fileno()).columns or _WIDTH) - 1
                     print(f"\r\033[K{line[:width]}", end="", file=sys.stderr, flush=True)
                     continue
                 now = time.monotonic()
