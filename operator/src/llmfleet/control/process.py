@@ -171,5 +171,6 @@ async def _end_with(lease: Lease) -> None:
 
 
 def _staleness(reflector: Reflector[Any]) -> str:
-    age_s = reflector.age_s()
+    """Say that a watch is dead; one that never began is for /readyz, a restart would not mend it."""
+    age_s = reflector.age_s() if reflector.synced.is_set() else 0.0
     return f"no sign of life for {age_s:.0f} s" if age_s > _STALE_WATCH_S else ""

@@ -114,12 +114,13 @@ class Connection:
             kubeconfig = Path(named.strip(os.pathsep))
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             return cls.in_cluster()
-        home = Path.home() / ".kube" / "config"
-        if kubeconfig is None and not home.exists():
-            raise ConfigurationError(
-                f"no kubeconfig given, KUBECONFIG is not set, this is no pod, and there is no {home}"
-            )
-        return cls.from_kubeconfig(kubeconfig or home, context)
+        if kubeconfig is None:
+            kubeconfig = Path("~/.kube/config").expanduser()
+            if not kubeconfig.exists():
+                raise ConfigurationError(
+                    f"no kubeconfig given, KUBECONFIG is not set, this is no pod, and there is no {kubeconfig}"
+                )
+        return cls.from_kubeconfig(kubeconfig, context)
 
     @classmethod
     def from_kubeconfig(cls, path: Path, context: str | None = None) -> Self:
