@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.host import CGROUPS
-from tests.cluster.places import REPOSITORY, state_dir, state_root
+from tests.cluster.places import REPOSITORY, cache_dir, state_dir, state_root
 from tests.cluster.process import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -79,9 +79,9 @@ def processes() -> set[str]:
 
 
 def foreign(path: str) -> bool:
-    """Tell whether a path belongs to a cluster of another name, which comes and goes as it likes."""
+    """Tell whether a path belongs to a cluster of another name or an image build, which come and go as they like."""
     ours = path.startswith((f"{state_dir(NAME)}/", f"/run/netns/llmf-{NAME}-")) or f"/llmf-{NAME}-" in path
-    return not ours and (path.startswith(f"{state_root()}/") or "/llmf-" in path)
+    return not ours and (path.startswith((f"{state_root()}/", f"{cache_dir()}/")) or "/llmf-" in path)
 
 
 def leavings() -> set[str]:
