@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cluster import ClusterError
 from tests.cluster.progress import PROGRESS, Step, duration
-from tests.demo.screen import Style, say, say_at
+from tests.demo.screen import Style, command, say_at
 from tests.demo.site import MODEL, NAMESPACE, SAMPLES, Site, polls
 
 _WEIGHTS_S = 180.0
@@ -40,14 +41,15 @@ def apply(site: Site) -> None:
     """Apply the claim and the Job that makes the weights, wait for the Job, and apply the LLMDeployment."""
     for name in ("pvc.yaml", "job.yaml"):
         _apply(site, name)
-    with PROGRESS.step("wait for the Job that makes a tiny model", key="demo-weights", expected=10) as step:
+    with PROGRESS.step("wait for the Job that makes a tiny model", expected=6) as step:
         _wait_for_weights(site, step)
     _apply(site, "llmdeployment.yaml")
 
 
 def _apply(site: Site, name: str) -> None:
-    said = site.cluster.kubectl("apply", "--server-side", "-n", NAMESPACE, "-f", str(SAMPLES / name))
-    say(f"kubectl apply --server-side -f {SAMPLES / name}: {said.strip()}")
+    arguments = ["apply", "--server-side", "-f", str(SAMPLES / name)]
+    command(shlex.join(["kubectl", *arguments]))
+    site.cluster.kubectl("-n", NAMESPACE, *arguments)
 
 
 def _wait_for_weights(site: Site, step: Step) -> None:
@@ -79,7 +81,9 @@ def wait_until_ready(site: Site) -> None:
     Raises:
         ClusterError: It is not going to be, or took too long.
     """
-    with PROGRESS.step(f"wait until llm/{MODEL} is Ready", key="demo-ready", expected=60) as step:
+    # Only a real start tells how long the next one may take.
+    key = "" if ready(site.llm()) else "demo-ready"
+    with PROGRESS.step(f"wait until llm/{MODEL} is Ready", key=key, expected=60 if key else 0) as step:
         telling, patience = Telling(step), Patience()
         for elapsed in polls(_READY_S):
             llm = site.llm()
