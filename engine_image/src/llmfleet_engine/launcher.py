@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from llmfleet_engine import arguments, cause, cgroup, checks, termination
+from llmfleet_engine import arguments, cause, cgroup, checks, seed, termination
 from llmfleet_engine.api import EngineApi, WarmUpError
 from llmfleet_engine.board import Desk, Order
 from llmfleet_engine.engine import Engine
@@ -69,6 +69,7 @@ class Launcher:
                 return self._failed(ExitCode.CHECK_FAILED, f"--probe-port {self._options.probe_port}: {error.strerror}")
             try:
                 self._state.gpus = await asyncio.to_thread(checks.run, self._options, self._environment)
+                seed.plant(self._environment)
             except checks.CheckError as error:
                 return self._failed(ExitCode.CHECK_FAILED, str(error))
             board = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmfleet.")))
