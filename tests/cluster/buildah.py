@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +59,8 @@ def ensure(build: Build, key: str) -> str:
         return stored
     with locked(cache_dir() / "containers" / f"{build.name}.lock", f"another build of image {build.name}"):
         if not exists(stored):
-            with PROGRESS.step(f"build image {build.name}", key=f"image-{build.name}", expected=build.seconds):
+            title = f"build image {build.name}"
+            with _tidy(), PROGRESS.step(title, key=f"image-{build.name}", expected=build.seconds):
                 _build(build, stored)
             _forget_old(build.name)
     return stored
@@ -79,6 +83,17 @@ def push(stored: str, layout: Path, tag: str) -> None:
     source, target = f"containers-storage:{stored}", f"oci:{layout}:{tag}"
     policy = ("--policy", str(_policy()))
     _run("skopeo", *policy, "copy", "-q", "--dest-oci-accept-uncompressed-layers", source, target)
+
+
+@contextlib.contextmanager
+def _tidy() -> Iterator[None]:
+    """Mark that a build is under way; the first of them removes what builds that were killed have left behind."""
+    with (cache_dir() / "containers" / "builds.lock").open("w") as handle:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _run("buildah", "rm", "--all", check=False)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
 
 
 def _build(build: Build, stored: str) -> None:
