@@ -54,7 +54,7 @@ class Launched:
                     *("--port", str(port), "--probe-port", str(probe_port)),
                     *("--termination-log", str(self.termination_log), *before, *dashes, "--host", "127.0.0.1", *raw),
                 ],
-                env=_environment(folder),
+                env=_environment(model.parent / "home"),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -168,9 +168,8 @@ def _split(options: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
     return before[:at], ["--"], before[at + 1 :]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a container: nothing of the person's own, caches in the test's folder."""
-    home = folder / "home"
+def _environment(home: Path) -> dict[str, str]:
+    """Return the environment of a container: nothing of the person's own; `home` keeps vLLM's cache between tests."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     return kept | {"HOME": str(home), "PYTHONPATH": str(REPOSITORY / "engine_image" / "src")}
 
