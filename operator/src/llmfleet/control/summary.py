@@ -183,9 +183,16 @@ def problem_text(revision: str, problem: Problem) -> str:
         Reason.CONFIG_MISSING: f"Engine of {revision} cannot be created",
         Reason.POD_REFUSED: f"Pods of {revision} are refused",
     }.get(problem.reason, f"Engine of {revision} fails")
-    restarts = "1 restart" if problem.restarts == 1 else f"{problem.restarts} restarts"
-    history = f" ({restarts}, last {problem.at})" if problem.at else ""
-    return f"{subject}: {said}{history}"
+    return f"{subject}: {said}{_history(problem)}"
+
+
+def _history(problem: Problem) -> str:
+    """Say when the engine ended, and how often it was started again before that."""
+    if not problem.at:
+        return ""
+    if problem.restarts == 0:
+        return f" (at {problem.at})"
+    return f" ({problem.restarts} restart{'s' if problem.restarts > 1 else ''}, last {problem.at})"
 
 
 def _conditions(facts: _Facts) -> tuple[Condition, ...]:
