@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.cluster import packages
 from tests.cluster.cache import locked
 from tests.cluster.errors import ClusterError
+from tests.cluster.files import write_whole
 from tests.cluster.places import cache_dir, cache_state
 from tests.cluster.progress import PROGRESS
 
@@ -157,8 +157,5 @@ def _policy() -> Path:
 
 def _written(path: Path, text: str) -> Path:
     if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-        scratch.write_text(text)
-        scratch.replace(path)
+        write_whole(path, text)
     return path

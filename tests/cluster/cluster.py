@@ -20,6 +20,7 @@ from tests.cluster.api import Api
 from tests.cluster.cache import locked
 from tests.cluster.control_plane import ControlPlane, Ports
 from tests.cluster.errors import ClusterError
+from tests.cluster.files import write_whole
 from tests.cluster.gotools import TOOLS_BY_NAME, binary
 from tests.cluster.node import Node
 from tests.cluster.places import state_dir, state_root
@@ -252,7 +253,7 @@ class Cluster:
         pki.write_kubeconfig(
             self.kubeconfig, server=f"https://127.0.0.1:{port}", pki=plane.pki, user="admin", context=self.name
         )
-        (self._state / "cluster.json").write_text(json.dumps(asdict(Shape(nodes, gpus, port))))
+        write_whole(self._state / "cluster.json", json.dumps(asdict(Shape(nodes, gpus, port))))
         self._wait_for_api(plane)
         plane.start_controllers(self._processes)
         if space:
@@ -332,7 +333,7 @@ class Cluster:
             command = [sys.executable, "-ES", str(Path(bridge.__file__)), str(inherited), target[0], str(target[1])]
             self._processes.start(component, Command(command, netns), pass_fds=(inherited,))
             port: int = listener.getsockname()[1]
-        record.write_text(str(port))
+        write_whole(record, str(port))
         return port
 
     def _take_down(self) -> None:

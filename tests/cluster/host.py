@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.cluster import network
 from tests.cluster.cache import locked
+from tests.cluster.files import write_whole
 from tests.cluster.places import MACHINE_STATE, state_root
 from tests.cluster.process import boot_id, kill_all, wait_for
 
@@ -237,12 +238,10 @@ def _sysctl(key: str) -> str | None:
 def _load() -> _Borrowed | None:
     try:
         borrowed = _Borrowed(**json.loads(_RECORD.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # after a crash of the machine it may be empty, and holds no more
         return None
     return borrowed if borrowed.boot == boot_id() else None
 
 
 def _save(borrowed: _Borrowed) -> None:
-    scratch = _RECORD.with_suffix(".tmp")
-    scratch.write_text(json.dumps(asdict(borrowed), indent=1))
-    scratch.replace(_RECORD)
+    write_whole(_RECORD, json.dumps(asdict(borrowed), indent=1))

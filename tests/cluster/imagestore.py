@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.cluster import host, oci
 from tests.cluster.cache import locked
 from tests.cluster.errors import ClusterError
+from tests.cluster.files import write_whole
 from tests.cluster.oci import Descriptor
 from tests.cluster.packages import beside
 from tests.cluster.places import cache_dir, cache_state
@@ -168,9 +169,7 @@ def _publish(images: dict[str, str]) -> None:
     target.mkdir(parents=True)
     shutil.copyfile(_root() / _METADATA, target / "meta.db")
     shutil.copyfile(_root() / _SNAPSHOTS / "metadata.db", target / "snapshots.db")
-    scratch = _root() / "images.json.tmp"
-    scratch.write_text(json.dumps(asdict(_Record(last + 1, images)), indent=1))
-    scratch.replace(_root() / "images.json")
+    write_whole(_root() / "images.json", json.dumps(asdict(_Record(last + 1, images)), indent=1))
     shutil.rmtree(_published(last), ignore_errors=True)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import platform
 import tarfile
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from tests.cluster.files import write_whole
 from tests.cluster.places import cache_dir
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -152,7 +152,7 @@ def sweep(kept: Iterable[Descriptor]) -> None:
     if index.exists():
         content: dict[str, Any] = json.loads(index.read_text())
         content["manifests"] = [entry for entry in content["manifests"] if entry["digest"] in used]
-        _write(index, json.dumps(content).encode())
+        write_whole(index, json.dumps(content).encode())
     young = time.time() - _NEW_S
     for path in layout().glob("blobs/sha256/*"):
         if f"sha256:{path.name}" not in used and path.stat().st_mtime < young:
@@ -162,19 +162,12 @@ def sweep(kept: Iterable[Descriptor]) -> None:
 def _add_blob(content: bytes, media_type: str) -> dict[str, Any]:
     digest = _digest(content)
     if not _blob(digest).exists():
-        _write(_blob(digest), content)
+        write_whole(_blob(digest), content)
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
 def _blob(digest: str) -> Path:
     return layout() / "blobs" / digest.replace(":", "/")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    scratch.write_bytes(content)
-    scratch.replace(path)
 
 
 def _digest(content: bytes) -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError
+from tests.cluster.files import write_whole
 
 _POLL_S = 0.02
 _BORN_WITHIN_S = 10.0
@@ -57,7 +58,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         record = self._records / f"{component}.birth"
         record.unlink(missing_ok=True)
-        (self._records / f"{component}.json").write_text(json.dumps({"boot": boot_id(), **asdict(command)}))
+        write_whole(self._records / f"{component}.json", json.dumps({"boot": boot_id(), **asdict(command)}))
         enter = ["nsenter", f"--net=/run/netns/{command.netns}"] if command.netns else []
         with self.log(component).open("ab") as log:
             subprocess.run(
@@ -94,7 +95,7 @@ class Processes:
         try:
             boot = json.loads((self._records / f"{component}.json").read_text())["boot"]
             born = (self._records / f"{component}.birth").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # after a crash of the machine a file may be empty
             return None
         pid = int(born.split(" ", 1)[0])
         return pid if boot == boot_id() and _start_tick(born) == _start_tick(_stat(pid)) else None

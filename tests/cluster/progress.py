@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tests.cluster.files import write_whole
 from tests.cluster.places import cache_dir
 
 _HEARTBEAT_S = 30.0
@@ -147,8 +148,4 @@ def _remembered(key: str, fallback: float) -> float:
 
 def _remember(key: str, seconds: float) -> None:
     durations = _load_durations() | {key: round(seconds, 1)}
-    path = cache_dir() / "durations.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"durations.{os.getpid()}.{threading.get_ident()}.tmp")
-    scratch.write_text(json.dumps(durations, indent=1, sort_keys=True))
-    scratch.replace(path)
+    write_whole(cache_dir() / "durations.json", json.dumps(durations, indent=1, sort_keys=True))

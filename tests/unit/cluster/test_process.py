@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,27 @@ def test_a_process_outlives_its_starter_and_is_found_by_another(processes: Proce
 
 
 def test_a_reused_pid_is_never_touched(processes: Processes, tmp_path: Path) -> None:
-    with subprocess.Popen(["/bin/sleep", "300"]) as stranger:
-        processes.start("sleeper", SLEEP)
-        processes.stop(["sleeper"], grace_s=0)
-        record = tmp_path / "run" / "sleeper.birth"
-        record.write_text(" ".join([str(stranger.pid), *record.read_text().split(" ")[1:]]))
+    processes.start("sleeper", SLEEP)
+    processes.stop(["sleeper"], grace_s=0)
+    record = tmp_path / "run" / "sleeper.birth"
+    sleeper = record.read_text().split(" ")
+    with stranger_born_after(int(sleeper[21])) as stranger:
+        record.write_text(" ".join([str(stranger.pid), *sleeper[1:]]))
         assert processes.pid("sleeper") is None
         processes.stop(["sleeper"], grace_s=0)
         assert stranger.poll() is None
-        stranger.kill()
+
+
+@contextmanager
+def stranger_born_after(tick: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in a later tick of the clock (10 ms) than another: the kernel tells two births by it."""
+    hertz = os.sysconf("SC_CLK_TCK")
+    wait_for(lambda: int(time.clock_gettime(time.CLOCK_BOOTTIME) * hertz) > tick + 1, "a later tick", timeout_s=5)
+    with subprocess.Popen(["/bin/sleep", "300"]) as stranger:
+        try:
+            yield stranger
+        finally:
+            stranger.kill()
 
 
 def test_a_record_of_an_earlier_boot_is_never_used(processes: Processes, tmp_path: Path) -> None:
