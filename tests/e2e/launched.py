@@ -54,7 +54,7 @@ class Launched:
                     *("--port", str(port), "--probe-port", str(probe_port)),
                     *("--termination-log", str(self.termination_log), *before, *dashes, "--host", "127.0.0.1", *raw),
                 ],
-                env=_environment(model.parent / "home"),
+                env=_environment(model.parent.parent / "home"),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
