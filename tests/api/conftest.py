@@ -10,15 +10,15 @@ from kubernetes import client, config
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster
 from tests.cluster.cache import locked
-from tests.cluster.places import state_root
+from tests.cluster.places import checkout, state_root
 from tests.operator_process import OperatorProcess
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A control plane without nodes: API server, etcd, controllers, scheduler."""
-    with locked(state_root() / "tests-api.lock", "another run of these tests"):
-        made = Cluster("api-test").up(nodes=0)
+    with locked(state_root() / f"api-{checkout()}.lock", "another run of these tests"):
+        made = Cluster(f"api-{checkout()}").up(nodes=0)
         yield made
         made.down()
 

@@ -10,7 +10,7 @@ from tests.api.installation import OPERATOR, SYSTEM, Installation, assert_nothin
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster
 from tests.cluster.cache import locked
-from tests.cluster.places import state_root
+from tests.cluster.places import checkout, state_root
 
 pytestmark = pytest.mark.api
 
@@ -20,8 +20,8 @@ CHART = "charts/llmfleet"
 @pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane with nothing on it."""
-    with locked(state_root() / "tests-helm.lock", "another run of these tests"):
-        cluster = Cluster("api-helm").up(nodes=0)
+    with locked(state_root() / f"helm-{checkout()}.lock", "another run of these tests"):
+        cluster = Cluster(f"helm-{checkout()}").up(nodes=0)
         with PlayedNodes(config.new_client_from_config(str(cluster.kubeconfig))):
             yield Installation(cluster, tmp_path_factory.mktemp("helm"))
         cluster.down()

@@ -11,7 +11,7 @@ from tests.api.installation import Installation, assert_nothing_refused, establi
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.cache import locked
-from tests.cluster.places import state_root
+from tests.cluster.places import checkout, state_root
 from tests.wait import eventually
 
 pytestmark = pytest.mark.api
@@ -25,8 +25,8 @@ ASKED_BY_ADMISSION = {("llmfleet.dev", "llmdeployments/finalizers", "update")}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane on which the documentation's two commands were run."""
-    with locked(state_root() / "tests-install.lock", "another run of these tests"):
-        cluster = Cluster("api-install").up(nodes=0)
+    with locked(state_root() / f"install-{checkout()}.lock", "another run of these tests"):
+        cluster = Cluster(f"install-{checkout()}").up(nodes=0)
         cluster.kubectl("apply", "--server-side", "-f", "crds/")
         cluster.kubectl("apply", "--server-side", "-k", "manifests/base")
         established(cluster)

@@ -34,6 +34,11 @@ def state_root() -> Path:
     return Path(os.environ.get("LLMFLEET_STATE") or "~/.local/state/llmfleet").expanduser().absolute()
 
 
+def checkout() -> str:
+    """Return six characters that stand for this checkout: tests of two checkouts run side by side."""
+    return hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:6]
+
+
 def state_dir(name: str) -> Path:
     """Return the state folder of the cluster of that name.
 

@@ -15,12 +15,12 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError
 from tests.cluster.host import CGROUPS
-from tests.cluster.places import REPOSITORY, cache_dir, state_dir, state_root
+from tests.cluster.places import REPOSITORY, cache_dir, checkout, state_dir, state_root
 from tests.cluster.process import wait_for
 
 pytestmark = pytest.mark.nodes
 
-NAME = "tool-test"
+NAME = f"tool-{checkout()}"
 WEB = """
 apiVersion: apps/v1
 kind: Deployment
