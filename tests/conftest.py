@@ -19,7 +19,7 @@ SYSTEM = "llmfleet-system"
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[Cluster]:
     """A cluster with one node and the operator running as a pod, installed by its chart as a user does."""
-    with locked(state_root() / f"nodes-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-nodes-{checkout()}.lock", "another run of these tests"):
         made = Cluster(f"nodes-{checkout()}").up(nodes=1)
         made.load_image("operator")
         install = ("install", "llmfleet", "charts/llmfleet", "-n", SYSTEM, "--create-namespace")

@@ -17,7 +17,7 @@ from tests.operator_process import OperatorProcess
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A control plane without nodes: API server, etcd, controllers, scheduler."""
-    with locked(state_root() / f"api-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-api-{checkout()}.lock", "another run of these tests"):
         made = Cluster(f"api-{checkout()}").up(nodes=0)
         yield made
         made.down()

@@ -20,7 +20,7 @@ CHART = "charts/llmfleet"
 @pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane with nothing on it."""
-    with locked(state_root() / f"helm-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-helm-{checkout()}.lock", "another run of these tests"):
         cluster = Cluster(f"helm-{checkout()}").up(nodes=0)
         with PlayedNodes(config.new_client_from_config(str(cluster.kubeconfig))):
             yield Installation(cluster, tmp_path_factory.mktemp("helm"))

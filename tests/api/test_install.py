@@ -25,7 +25,7 @@ ASKED_BY_ADMISSION = {("llmfleet.dev", "llmdeployments/finalizers", "update")}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane on which the documentation's two commands were run."""
-    with locked(state_root() / f"install-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-install-{checkout()}.lock", "another run of these tests"):
         cluster = Cluster(f"install-{checkout()}").up(nodes=0)
         cluster.kubectl("apply", "--server-side", "-f", "crds/")
         cluster.kubectl("apply", "--server-side", "-k", "manifests/base")
