@@ -42,6 +42,9 @@ test-nodes: $(UV) ## Tests on real nodes with simulated engines
 test-e2e: $(UV) ## Tests on real nodes with the packaged vLLM image
 	@$(RUN) pytest tests/e2e
 
+bench-control: $(UV) ## The control plane's cost beside a bare loop, as JSON lines (MODELS=200,1000)
+	@$(RUN) python -m tests.bench.control $(if $(MODELS),--models $(MODELS))
+
 verify: lint type ## Everything that can be checked without running: style, types, layers, generated files, chart
 	@$(UV) lock --check -q
 	@$(RUN) lint-imports --no-cache
@@ -77,5 +80,5 @@ $(UV):
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || { apt-get install -y -qq python3-venv && python3 -m venv $(CACHE)/uv-$(UV_VERSION); }
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e verify lint type generate format \
+.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e bench-control verify lint type generate format \
 	images cluster-up cluster-down

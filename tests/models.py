@@ -30,21 +30,23 @@ class Models:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(manifest))
 
     def get(self, kind: str = "llm", name: str = "chat") -> dict[str, Any]:
-        return json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
 
     def items(self, kinds: str) -> list[dict[str, Any]]:
         found = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
         return [item for item in found if item["metadata"].get("labels", {}).get("llmfleet.dev/name")]
 
     def status(self, name: str = "chat") -> dict[str, Any]:
-        return self.get(name=name).get("status", {})
+        status: dict[str, Any] = self.get(name=name).get("status", {})
+        return status
 
     def answer(self, condition: str, name: str = "chat") -> dict[str, Any]:
         conditions = self.status(name).get("conditions", [])
         return next((c for c in conditions if c["type"] == condition), {})
 
     def selected(self, name: str = "chat") -> str:
-        return self.get("service", name)["spec"]["selector"]["llmfleet.dev/revision"]
+        return str(self.get("service", name)["spec"]["selector"]["llmfleet.dev/revision"])
 
     def revisions(self) -> set[str]:
         return {item["metadata"]["labels"]["llmfleet.dev/revision"] for item in self.items("deployments")}

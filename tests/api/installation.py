@@ -34,10 +34,11 @@ class Installation:
         container = self.get("deployment", OPERATOR)["spec"]["template"]["spec"]["containers"][0]
         environment = {variable["name"]: variable["value"] for variable in container["env"]}
         log = self.folder / f"{name}.log"
-        return OperatorProcess(self._kubeconfig(), log, f"--lease-namespace={SYSTEM}", environment=environment)
+        return OperatorProcess(self.kubeconfig(), log, f"--lease-namespace={SYSTEM}", environment=environment)
 
     def get(self, kind: str, name: str, namespace: str = SYSTEM) -> dict[str, Any]:
-        return json.loads(self.cluster.kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+        found: dict[str, Any] = json.loads(self.cluster.kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+        return found
 
     def models(self, namespace: str) -> Models:
         """Make a namespace and return the LLMDeployments in it, none yet."""
@@ -84,7 +85,7 @@ class Installation:
         events = map(json.loads, self.cluster.audit_log.read_text().splitlines())
         return [event for event in events if event["user"]["username"] == _USER]
 
-    def _kubeconfig(self) -> Path:
+    def kubeconfig(self) -> Path:
         """Write a kubeconfig of the account, with a token that lives as long as the tests."""
         made = yaml.safe_load(self.cluster.kubeconfig.read_text())
         token = self.cluster.kubectl("-n", SYSTEM, "create", "token", OPERATOR, "--duration=1h").strip()

@@ -98,6 +98,7 @@ class Cache:
         """Forget an LLMDeployment that is gone, unless another one of its name took its place."""
         if key in self._known and self._known[key].uid == uid:
             del self._known[key]
+            self._changed(key)
 
     def wrote_status(self, key: Key, status: Status) -> None:
         """Remember a status just written, so that its echo is no news."""

@@ -38,7 +38,8 @@ class Telling:
 def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Iterator[Telling]:
     """Return the Events of one reconcile: steps that changed something, troubles that are new, and their end."""
     for step in done:
-        if isinstance(step, RunRevision | PointService | RemoveRevision):
+        first = isinstance(step, PointService) and step.reason is Reason.NEW_REVISION
+        if isinstance(step, RunRevision | PointService | RemoveRevision) and not first:
             yield Telling("Normal", step.reason, _sentence(step.message))
     before = _by_type(snapshot.status)
     told: set[str] = set()

@@ -10,6 +10,7 @@ from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor, OwnerGone, PredecessorLeaving
+from llmfleet.control.memory import Memory
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.narration import narrate
 from llmfleet.control.summary import differs_in_words_only, summarise
@@ -54,7 +55,7 @@ class Reconciler:
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
-        self._told_at: dict[str, datetime] = {}
+        self._memories: dict[Key, tuple[str, Memory]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Work on one LLMDeployment; return after how many seconds time alone asks for another look, or None.
@@ -64,35 +65,43 @@ class Reconciler:
         """
         snapshot, now = self._cache.snapshot(key), self._clock()
         if snapshot is None or snapshot.deleting:
+            self._memories.pop(key, None)
             return None
+        memory = self._memory(key, snapshot.uid)
         plan = decide(snapshot, now)
         try:
-            outcome = await self._executor.carry_out(snapshot, plan)
+            outcome = await self._executor.carry_out(snapshot, plan, memory)
         except OwnerGone:
             self._cache.drop(key, snapshot.uid)
             return None
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
             return 1.0
-        outdated = self._executor.outdated(snapshot)
+        outdated = self._executor.outdated(snapshot, memory)
         status = summarise(snapshot, plan, outcome.refusal, outdated=outdated, now=now)
         for step in outcome.done:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()
-        wait_s = await self._tell(key, snapshot, status, now)
+        wait_s = await self._tell(key, snapshot, status, memory, now)
         for event in narrate(snapshot, outcome.done, status):
             self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
         if outcome.refusal is not None and outcome.refusal.reason in (Reason.NAME_TAKEN, Reason.REJECTED):
             wait_s = min(_FOREIGN_LOOK_S, wait_s or _FOREIGN_LOOK_S)
         return min((s for s in (wait_s, plan.revisit_s) if s is not None), default=None)
 
-    async def _tell(self, key: Key, snapshot: Snapshot, status: Status, now: datetime) -> float | None:
+    def _memory(self, key: Key, uid: str) -> Memory:
+        """Return what is remembered of an LLMDeployment; a new one of the same name begins with nothing."""
+        known = self._memories.get(key)
+        if known is None or known[0] != uid:
+            known = self._memories[key] = (uid, Memory())
+        return known[1]
+
+    async def _tell(self, key: Key, snapshot: Snapshot, status: Status, memory: Memory, now: datetime) -> float | None:
         """Write the status if it is news; other words for the same facts wait until the last ones are old enough."""
         if status == snapshot.status:
             return None
-        told_at = self._told_at.get(snapshot.uid)
-        if told_at is not None and differs_in_words_only(snapshot.status, status):
-            wait_s = _WORDS_EVERY_S - (now - told_at).total_seconds()
+        if memory.told_at is not None and differs_in_words_only(snapshot.status, status):
+            wait_s = _WORDS_EVERY_S - (now - memory.told_at).total_seconds()
             if wait_s > 0:
                 return wait_s
         body = {
@@ -106,7 +115,7 @@ class Reconciler:
         except NotFound:
             self._cache.drop(key, snapshot.uid)
             return None
-        self._told_at[snapshot.uid] = now
+        memory.told_at = now
         self._cache.wrote_status(key, status)
         return None
 

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     allow_host_path: bool = Field(
         default=False, description="Let an LLMDeployment mount directories of the nodes (hostpath://, cache Node)."
     )
-    workers: int = Field(16, description="LLMDeployments that are worked on at the same time.", ge=1, le=256)
+    workers: int = Field(32, description="LLMDeployments that are worked on at the same time.", ge=1, le=256)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity to log.")
 
     @property

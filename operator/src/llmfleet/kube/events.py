@@ -1,8 +1,8 @@
 """Writes Kubernetes Events: sentences that `kubectl describe` shows under an object.
 
-Events are a courtesy. Recording one never waits and never fails: what cannot be written is counted in `dropped` and
-logged once. The name of an Event follows from what it says, so a sentence that is said again becomes a higher count of
-the same Event, also after a restart, and within two minutes not even that.
+Events are a courtesy. Recording one never waits and never fails, and writing them gives way to all other work: what
+cannot be written is counted in `dropped` and logged once. The name of an Event follows from what it says, so a sentence
+that is said again becomes a higher count of the same Event, also after a restart, and within two minutes not even that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -34,6 +35,9 @@ _REMEMBERED = 10_000
 # Per object: so many sentences at once, then one in so many seconds. One noisy object does not silence the others.
 _BURST = 10.0
 _REFILL_S = 20.0
+# After an Event that took so long to write, a pause of so many times as long: what slows the API server down for us,
+# such as a whole fleet that is made at once, slows Events down more.
+_PAUSES = 4.0
 _NAME_CHARACTERS = 200
 _MESSAGE_CHARACTERS = 1024
 
@@ -144,6 +148,7 @@ class Recorder:
         """Write what was said, one Event after the other, until cancelled."""
         while True:
             said = await self._queue.get()
+            begin = time.monotonic()
             try:
                 await self._write(said)
                 self._failing = ""
@@ -155,6 +160,7 @@ class Recorder:
                     log.warning("an Event could not be written, others like it are not mentioned: %s", error)
             finally:
                 self._queue.task_done()
+            await asyncio.sleep(_PAUSES * (time.monotonic() - begin))
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until everything was written, but not longer than `timeout_s` seconds."""

@@ -1,0 +1,51 @@
+"""What is remembered of one LLMDeployment between two reconciles, only to spare work.
+
+Losing it costs time and nothing else: everything here can be had again from the cluster.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from llmfleet.kube.ownership import applied_fields, digest
+
+ChildKey = tuple[str, str]
+"""Kind and name of a child."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Memory of one LLMDeployment.
+
+    Attributes:
+        told_at: when its status was last written, None before the first time.
+        forms: by uid of a child, the digest of what was sent and of the other form in which it was stored.
+    """
+
+    told_at: datetime | None = None
+    forms: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
+    _outdated: tuple[Hashable, bool] = ((), False)
+
+    def knows(self, child: ChildKey) -> bool:
+        """Say whether a child was made, or found in place, before."""
+        return child in self._digests
+
+    def digest(self, child: ChildKey, inputs: Hashable, render: Callable[[], Mapping[str, Any]]) -> str:
+        """Return the digest of a child as it should be, rendered only if the inputs are not those of the last time."""
+        known = self._digests.get(child)
+        if known is None or known[0] != inputs:
+            known = self._digests[child] = (inputs, digest(applied_fields(render())))
+        return known[1]
+
+    def forget(self, child: ChildKey, uid: str) -> None:
+        """Forget a child that was removed on purpose."""
+        self._digests.pop(child, None)
+        self.forms.pop(uid, None)
+
+    def outdated(self, inputs: Hashable, find_out: Callable[[], bool]) -> bool:
+        """Return whether the wanted revision was made with other defaults than a new one would get."""
+        if self._outdated[0] != inputs:
+            self._outdated = (inputs, find_out())
+        return self._outdated[1]

@@ -1,0 +1,1 @@
+"""What llmfleet's control plane costs on a real API server, beside a bare loop that writes the same objects."""
