@@ -12,6 +12,11 @@ from typing import Any, Self
 from tests.wait import eventually
 
 
+def environment_of_an_image() -> dict[str, str]:
+    """Return our environment, but as in the operator's image Python keeps what it has compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class OperatorProcess:
     """``llmfleet run`` against a cluster; as a context it is started and stopped.
 
@@ -31,7 +36,7 @@ class OperatorProcess:
             "--listen-port=0",
             *flags,
         ]
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = environment_of_an_image() | (environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Self:

@@ -1,7 +1,6 @@
 """The operator that is measured: `llmfleet run` as a process, under the account and the rights that the chart gives."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -13,10 +12,11 @@ from typing import Final
 import aiohttp
 
 from tests.bench.control import meters
+from tests.operator_process import environment_of_an_image
 
 _READY_S: Final = 120.0
 _QUIET_S: Final = 3.0
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.25
 
 
 class Operator:
@@ -47,7 +47,7 @@ class Operator:
         flags = [f"--kubeconfig={self._kubeconfig}", "--listen-host=127.0.0.1", f"--listen-port={self.port}"]
         command = [sys.executable, "-m", "llmfleet", "run", *flags, "--lease-namespace=llmfleet-system"]
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ})
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=environment_of_an_image())
 
     async def ready(self) -> None:
         """Wait until it leads and has read the cluster."""

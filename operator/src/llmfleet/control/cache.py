@@ -16,7 +16,7 @@ from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.decide.revision import revision_hash
 from llmfleet.kube.client import Client
-from llmfleet.kube.ownership import digest, owned_fields
+from llmfleet.kube.ownership import OwnedDigests
 from llmfleet.kube.reflector import Reflector
 from llmfleet.kube.resources import RESOURCES
 from llmfleet.observe import objects
@@ -193,8 +193,8 @@ class Cache:
 def _trimmer(kind: str) -> Callable[[dict[str, Any]], Child | PodView]:
     if kind == "Pod":
         return objects.pod
-    view = _VIEWS[kind]
-    return lambda obj: view(obj, digest(owned_fields(obj, MANAGER)))
+    view, digests = _VIEWS[kind], OwnedDigests(MANAGER)
+    return lambda obj: view(obj, digests.of(obj))
 
 
 def _first_fault(error: ValidationError) -> str:

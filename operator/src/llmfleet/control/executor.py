@@ -30,7 +30,6 @@ from llmfleet.decide.plan import (
 )
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
-from llmfleet.kube.ownership import digest, owned_fields
 from llmfleet.kube.resources import Ref
 from llmfleet.observe.views import Child, Refusal, Snapshot
 from llmfleet.render import objects
@@ -193,11 +192,10 @@ class Executor:
 
     def _note(self, stored: dict[str, Any], wanted: str, memory: Memory) -> None:
         """Take over what was stored. Should it differ from what was sent, that difference is no drift."""
-        got, uid = digest(owned_fields(stored, MANAGER)), stored["metadata"]["uid"]
-        if got != wanted:
+        view = self._cache.reflectors[stored["kind"]].absorb(stored)
+        if view.digest != wanted:
             log.warning("%s %s is stored in another form", stored["kind"], stored["metadata"]["name"])
-            memory.forms[uid] = (wanted, got)
-        self._cache.reflectors[stored["kind"]].absorb(stored)
+            memory.forms[view.uid] = (wanted, view.digest)
 
     async def _check_owner(self, snapshot: Snapshot) -> None:
         """Make sure that the owner lives before something that is gone is made again.

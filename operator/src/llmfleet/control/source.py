@@ -27,8 +27,23 @@ def _settings() -> kopf.OperatorSettings:
     # Nothing here writes to objects; should a later handler do so, it must not leave kopf's names on them.
     settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = _NoDiffs()
     return settings
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object of every event for handlers of differences, of which there are none."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        """Keep nothing."""
+        del body, extra_fields
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        """Remember nothing."""
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing."""
 
 
 def _registry(connection: Connection, session: aiohttp.ClientSession, cache: Cache) -> kopf.OperatorRegistry:

@@ -82,13 +82,13 @@ def summarise(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, *, outdat
 
 
 def differs_in_words_only(before: Status | None, after: Status) -> bool:
-    """Say whether two statuses tell the same facts in other words, such as another count of restarts."""
+    """Say whether two statuses tell the same facts in other words, such as another count of restarts or of pods."""
     return before is not None and _facts_of(before) == _facts_of(after)
 
 
 def _facts_of(status: Status) -> object:
     conditions = {(condition.type, condition.status, condition.reason) for condition in status.conditions}
-    rest = status.model_dump(exclude={"summary", "conditions"})
+    rest = status.model_dump(exclude={"summary", "conditions", "replicas"})
     return rest, conditions
 
 

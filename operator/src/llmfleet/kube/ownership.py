@@ -23,6 +23,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ Fields = dict[str, Any]
 """As fieldsV1: keys are `f:name`, `k:{key fields}`, `v:value`, `i:index` or `.`, values the same again."""
 
 _DIGEST_BYTES = 8
+_REMEMBERED = 4096
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _NOT_FIELDS = ("apiVersion", "kind")
 _NOT_METADATA = ("name", "namespace", "uid", "resourceVersion")
@@ -72,6 +75,47 @@ def applied_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
 def digest(fields: Mapping[str, Any]) -> str:
     """Hash normalised fields; equal fields give equal digests in every process and version."""
     return hashlib.blake2b(_canonical(fields).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+class OwnedDigests:
+    """Digests of the fields that one manager owns in live objects.
+
+    Most news about an object are about its status, and every write of ours comes back as news: the last few thousand
+    digests are remembered by what they were made from, which is ten times cheaper to hash as it stands.
+
+    Args:
+        manager: field manager.
+    """
+
+    def __init__(self, manager: str) -> None:
+        self._manager = manager
+        self._known: OrderedDict[bytes, str] = OrderedDict()
+
+    def of(self, obj: Mapping[str, Any]) -> str:
+        """Return the digest of a live object's owned fields."""
+        mark = hashlib.blake2b(_compact(_without_status(obj)).encode(), digest_size=16).digest()
+        known = self._known.get(mark)
+        if known is None:
+            known = self._known[mark] = digest(owned_fields(obj, self._manager))
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(mark)
+        return known
+
+
+def _without_status(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of an object what its owned fields do not depend on and what changes all the time."""
+    rest = {key: value for key, value in obj.items() if key != "status"}
+    metadata = rest["metadata"] = dict(obj["metadata"])
+    metadata.pop("resourceVersion", None)
+    managed = metadata.get("managedFields") or ()
+    metadata["managedFields"] = [
+        (entry.get("manager"), entry.get("operation"), entry.get("fieldsV1"))
+        for entry in managed
+        if entry.get("subresource") != "status"
+    ]
+    return rest
 
 
 def _cut(live: Any, fields: Fields, others: list[Fields]) -> Any:
@@ -122,7 +166,9 @@ def _normalise(value: Any) -> Any:
         return {key: _normalise(inner) for key, inner in value.items()}
     if isinstance(value, list) and value:
         normal = [_normalise(inner) for inner in value]
-        return sorted(normal, key=_canonical) if all(isinstance(inner, dict) for inner in value) else normal
+        if len(normal) > 1 and all(isinstance(inner, dict) for inner in value):
+            normal.sort(key=_canonical)
+        return normal
     if isinstance(value, float) and value.is_integer():
         return int(value) or None
     return value or None

@@ -116,9 +116,15 @@ class Reflector(Generic[T]):
                     self._follow(stream), name=f"reflect {self._resource.plural} {stream.namespace or '*'}"
                 )
 
-    def absorb(self, obj: dict[str, Any]) -> None:
-        """Take over what a write of ours returned, so that the next decision sees it before the watch tells it."""
-        self._put(_key(obj), self._trim(obj))
+    def absorb(self, obj: dict[str, Any]) -> T:
+        """Take over what a write of ours returned, so that the next decision sees it before the watch tells it.
+
+        Returns:
+            What is kept of it.
+        """
+        kept = self._trim(obj)
+        self._put(_key(obj), kept)
+        return kept
 
     async def _follow(self, stream: _Stream) -> None:
         """Keep one stream going."""
