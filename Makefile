@@ -10,6 +10,7 @@ UV_VERSION := 0.13.9
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen
 CLUSTER := $(RUN) python -m tests.cluster
+PREPARE := $(RUN) python -m tests.prepare
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,18 +29,22 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 # --- check it ---------------------------------------------------------------------------------------------------------
 
 test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM)
+	@$(PREPARE) api nodes e2e
 	@$(RUN) pytest
 
 test-unit: $(UV) ## Tests that need nothing but Python
 	@$(RUN) pytest tests/unit
 
 test-api: $(UV) ## Tests against a real control plane without nodes
+	@$(PREPARE) api
 	@$(RUN) pytest tests/api
 
 test-nodes: $(UV) ## Tests on real nodes with simulated engines
+	@$(PREPARE) nodes
 	@$(RUN) pytest tests/nodes
 
 test-e2e: $(UV) ## Tests on real nodes with the packaged vLLM image
+	@$(PREPARE) e2e
 	@$(RUN) pytest tests/e2e
 
 bench-control: $(UV) ## The control plane's cost beside a bare loop, as JSON lines (MODELS=200,1000)

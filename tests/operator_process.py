@@ -36,7 +36,7 @@ class OperatorProcess:
             "--listen-port=0",
             *flags,
         ]
-        self._environment = environment_of_an_image() | (environment or {})
+        self._environment = {**environment_of_an_image(), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Self:
