@@ -7,7 +7,7 @@ from typing import Any
 from llmfleet.api.deployment import Spec
 from llmfleet.api.status import RevisionStatus, Status
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Child, DeploymentView, Failure, PodView, RevisionView, Snapshot
+from llmfleet.observe.views import Child, DeploymentView, Failure, PodView, RevisionView, Snapshot, packed
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
@@ -93,7 +93,7 @@ def snapshot(
         deployments={view.revision: view for view in deployments},
         budgets={view.revision: Child(**child("PodDisruptionBudget", view.revision)) for view in deployments},
         revisions={
-            name: RevisionView(**child("ControllerRevision", name), number=number, data={})
+            name: RevisionView(**child("ControllerRevision", name), number=number, packed=packed({}))
             for number, name in enumerate(names, 1)
         },
         pods=pods,

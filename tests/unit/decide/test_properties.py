@@ -19,7 +19,7 @@ from llmfleet.decide.plan import (
     Step,
 )
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Child, PodView, RevisionView, Snapshot
+from llmfleet.observe.views import Child, PodView, RevisionView, Snapshot, packed
 from tests.unit.worlds import NOW, child, deployment, pod, snapshot, stored_spec
 
 
@@ -59,7 +59,7 @@ class Fleet(RuleBasedStateMachine):
         match step:
             case RememberRevision() if revision not in world.revisions:
                 number = 1 + max((view.number for view in world.revisions.values()), default=0)
-                view = RevisionView(**child("ControllerRevision", revision), number=number, data={})
+                view = RevisionView(**child("ControllerRevision", revision), number=number, packed=packed({}))
                 self.world = replace(world, revisions={**world.revisions, revision: view})
             case PointService():
                 self.world = replace(world, service=Child(**child("Service", revision)))

@@ -44,7 +44,13 @@ class Known:
     spec: Spec | None
     refusal: Refusal | None
     revision: str
-    status: Status | None
+    told: bytes
+    """Its status as JSON, in which it takes a seventh of the memory."""
+
+    @property
+    def status(self) -> Status | None:
+        """Its status, None where it has none."""
+        return Status.model_validate_json(self.told) if self.told else None
 
 
 class Cache:
@@ -104,7 +110,7 @@ class Cache:
         """Remember a status just written, so that its echo is no news."""
         known = self._known.get(key)
         if known is not None:
-            self._known[key] = replace(known, status=status)
+            self._known[key] = replace(known, told=_json(status))
 
     def set_phase(self, key: Key, pod_uid: str, phase: str) -> None:
         """Remember what the launcher of a pod says it does; empty for nothing known."""
@@ -159,7 +165,8 @@ class Cache:
             status = Status.model_validate(obj["status"]) if obj.get("status") else None
         except ValidationError:
             status = None  # somebody wrote nonsense into it: it is written anew
-        return Known(uid, generation, "deletionTimestamp" in metadata, spec, refusal, revision, status)
+        told = _json(status) if status is not None else b""
+        return Known(uid, generation, "deletionTimestamp" in metadata, spec, refusal, revision, told)
 
     def _parse_spec(self, stored: Mapping[str, Any]) -> tuple[Spec | None, Refusal | None, str]:
         try:
@@ -188,6 +195,10 @@ class Cache:
                 self._phases.pop(old.uid, None)
 
         return on_change
+
+
+def _json(status: Status) -> bytes:
+    return status.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
 def _trimmer(kind: str) -> Callable[[dict[str, Any]], Child | PodView]:

