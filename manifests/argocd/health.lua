@@ -14,5 +14,8 @@ for _, condition in ipairs(status.conditions or {}) do
   if condition.status == "True" and condition.type == "Ready" then
     health.status = "Healthy"
   end
+  if condition.status == "True" and condition.type == "Paused" and health.status ~= "Healthy" then
+    health.status = "Suspended"
+  end
 end
 return health

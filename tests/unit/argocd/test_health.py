@@ -49,6 +49,7 @@ def _status(*true: ConditionType, false: tuple[ConditionType, ...] = (), generat
 
 
 READY, STALLED, RECONCILING = ConditionType.READY, ConditionType.STALLED, ConditionType.RECONCILING
+PAUSED = ConditionType.PAUSED
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,9 @@ READY, STALLED, RECONCILING = ConditionType.READY, ConditionType.STALLED, Condit
         (_status(READY, STALLED), "Degraded"),
         (_status(STALLED, READY), "Degraded"),
         (_status(STALLED, false=(READY,)), "Degraded"),
+        (_status(PAUSED, false=(READY,)), "Suspended"),
+        (_status(READY, PAUSED), "Healthy"),
+        (_status(STALLED, PAUSED, false=(READY,)), "Degraded"),
     ],
     ids=[
         "no status",
@@ -72,6 +76,9 @@ READY, STALLED, RECONCILING = ConditionType.READY, ConditionType.STALLED, Condit
         "ready but stalled",
         "either order",
         "stalled",
+        "paused with changes waiting",
+        "paused",
+        "paused and stalled",
     ],
 )
 def test_argo_cd_is_told(status: Status | None, health: str, interpreter: Path, tmp_path: Path) -> None:

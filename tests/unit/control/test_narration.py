@@ -1,11 +1,14 @@
 """Events: each transition once, what goes on not at all."""
 
+from dataclasses import replace
+
+from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.narration import narrate
 from llmfleet.control.summary import summarise
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Snapshot
+from llmfleet.observe.views import Orders, Refusal, Snapshot
 from tests.unit.worlds import NOW, deployment, failed, pod, snapshot, stored_spec
 
 NEW = revision_hash(stored_spec())
@@ -38,3 +41,18 @@ def test_steps_that_changed_something_are_told_and_others_are_not() -> None:
     assert ("NewRevision", f"Revision {NEW} runs 1 engine.") in reasons
     assert narrate(seen, (), status) is not None
     assert list(narrate(world(status), (), status)) == []
+
+
+def test_a_pause_is_told_once() -> None:
+    paused = replace(world(ready=True), orders=Orders(pause="true"))
+    status, first = told(paused)
+    _, again = told(replace(paused, status=status))
+    assert ("Normal", "Paused") in first
+    assert again == []
+
+
+def test_nothing_is_told_in_a_namespace_that_goes() -> None:
+    seen = snapshot()
+    plan, refusal = decide(seen, NOW), Refusal(Reason.NAMESPACE_TERMINATING, "namespace team is being deleted")
+    status = summarise(seen, plan, refusal, outdated=False, now=NOW)
+    assert list(narrate(seen, plan.steps, status)) == []

@@ -10,8 +10,8 @@ from llmfleet.api.status import Condition, Status
 from llmfleet.control.summary import differs_in_words_only, summarise
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Refusal, Snapshot
-from tests.unit.worlds import NOW, deployment, failed, pod, serving_status, snapshot, stored_spec
+from llmfleet.observe.views import EnginePart, Orders, PodView, Refusal, RevisionView, Snapshot
+from tests.unit.worlds import NOW, child, deployment, failed, pod, serving_status, snapshot, stored_spec
 
 NEW, OLD = revision_hash(stored_spec()), "aaaaaaaa"
 
@@ -167,3 +167,107 @@ def test_another_restart_is_only_words_but_another_cause_is_news() -> None:
     assert differs_in_words_only(once, with_pod(**failed("boom", 2)))
     assert not differs_in_words_only(once, with_pod(ready=True))
     assert not differs_in_words_only(None, once)
+
+
+# --- restart, pause, and what the cluster makes of our objects --------------------------------------------------------
+
+BEFORE = NOW - timedelta(minutes=1)
+FULL = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+def restarting(*successors: PodView, replicas: int = 2, surge: bool = True) -> Snapshot:
+    there = replace(deployment(NEW, replicas), restart="a", restarted_at=BEFORE, surge=surge)
+    pods = tuple(pod(NEW, number, ready=True) for number in range(replicas))
+    spec = stored_spec(replicas=replicas)
+    return snapshot(spec, serving=NEW, deployments=(there,), pods=(*pods, *successors))
+
+
+def test_a_restart_is_told_with_its_progress_while_users_are_served() -> None:
+    status = status_of(restarting(pod(NEW, 8, ready=True, restarted_at=BEFORE), pod(NEW, 9, restarted_at=BEFORE)))
+    assert status.summary.endswith(f"Revision {NEW} restarts its engines one after another (1/2 done).")
+    assert (status.state, answers(status)["Available"]) == ("Restarting", "True")
+    assert (answers(status)["Ready"], answers(status)["Reconciling"]) == ("False", "True")
+    assert (status.restart.request, status.restart.at) == ("a", "2026-11-21T11:59:00Z")
+
+
+def test_a_restart_that_finds_no_room_says_what_can_be_done() -> None:
+    stuck = pod(NEW, 9, restarted_at=BEFORE, scheduled_at=None, unschedulable=FULL)
+    alone, two = status_of(restarting(stuck, replicas=1)), status_of(restarting(stuck))
+    assert alone.state == two.state == "Restarting: Unschedulable"
+    assert "3 Insufficient nvidia.com/gpu" in alone.summary
+    assert "waits for room for one more engine; to restart without, scale to 0 and back" in alone.summary
+    assert "One engine at a time makes room for its successor." in two.summary
+
+
+def test_a_restart_whose_successor_fails_says_so_and_goes_on_serving() -> None:
+    late = NOW - timedelta(minutes=31)
+    status = status_of(restarting(pod(NEW, 9, restarted_at=BEFORE, **{"scheduled_at": late, **failed("boom")})))
+    assert "boom" in status.summary
+    assert "within startup.deadline (30m); the others go on serving" in status.summary
+    assert condition(status, "Stalled").reason == "StartupDeadlineExceeded"
+    assert answers(status)["Available"] == "True"
+
+
+def test_a_restart_is_echoed_only_when_it_was_acted_on() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),), orders=Orders("a"))
+    refused = Refusal(Reason.REJECTED, "the API server refuses Deployment chat: quota")
+    assert status_of(world).restart.request == "a"
+    assert status_of(world, refused).restart is None
+
+
+def test_a_pause_is_told_with_its_reason_and_what_serves_is_told_too() -> None:
+    world = snapshot(serving=OLD, deployments=(deployment(OLD),), pods=(pod(OLD, ready=True),))
+    status = status_of(replace(world, orders=Orders(pause="incident 4711")))
+    assert status.summary == (
+        f'Serving chat on 1/1 replicas of {OLD}. Paused by the annotation llmfleet.dev/pause: "incident 4711". '
+        "Nothing is changed or repaired until it is removed."
+    )
+    assert status.state == "Paused"
+    assert condition(status, "Ready").reason == "Paused"
+    assert answers(status) == {
+        "Available": "True",
+        "Ready": "False",
+        "Paused": "True",
+        "EnginesReady": "False",
+        "CapacityAvailable": "True",
+        "ConfigValid": "True",
+    }
+
+
+def test_a_paused_object_that_runs_as_asked_is_ready() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    status = status_of(replace(world, orders=Orders(pause="true")))
+    assert (status.state, answers(status)["Ready"], answers(status)["Paused"]) == ("Paused", "True", "True")
+
+
+def test_an_object_made_under_a_pause_says_that_nothing_serves() -> None:
+    status = status_of(snapshot(orders=Orders(pause="true")))
+    assert status.summary.startswith("Not serving chat. Paused by")
+    assert status.stable is None
+    assert condition(status, "Available").message == "No engine is ready."
+
+
+def test_a_spec_that_cannot_be_read_is_told_under_a_pause_as_well() -> None:
+    refusal = Refusal(Reason.INVALID_SPEC, "spec.replicas: no")
+    status = status_of(replace(snapshot(orders=Orders(pause="true")), spec=None, refusal=refusal))
+    assert (status.state, answers(status)["Paused"]) == ("InvalidSpec", "True")
+
+
+def test_what_admission_made_of_the_pods_is_told_where_they_fail_and_where_they_run() -> None:
+    asked, got = EnginePart(image="ours:1"), EnginePart(image="mirror/ours:1")
+    remembered = RevisionView(**child("ControllerRevision", NEW), number=1, data={}, engine=asked)
+
+    def with_pod(**more: object) -> Status:
+        world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, engine=got, **more),))
+        return status_of(replace(world, revisions={NEW: remembered}))
+
+    words = "changed the pods: image mirror/ours:1 (asked: ours:1)"
+    assert words in with_pod(**failed("boom")).summary
+    assert words in condition(with_pod(ready=True), "Ready").message
+
+
+def test_what_a_policy_makes_of_our_objects_is_told() -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    said = "A webhook or policy of the cluster changes spec.replicas of Deployment chat whenever it is written."
+    status = summarise(world, decide(world, NOW), None, outdated=False, now=NOW, altered=(said,))
+    assert condition(status, "Ready").message.endswith(said)

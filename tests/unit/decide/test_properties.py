@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from llmfleet.api.deployment import Spec
+from llmfleet.api.reasons import Reason
+from llmfleet.api.status import RestartStatus, Status
+from llmfleet.api.units import timestamp
 from llmfleet.decide.decision import decide
 from llmfleet.decide.plan import (
     ForgetRevision,
     GuardRevision,
+    Plan,
     PointService,
     RememberRevision,
     RemoveRevision,
@@ -19,7 +23,7 @@ from llmfleet.decide.plan import (
     Step,
 )
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Child, PodView, RevisionView, Snapshot, packed
+from llmfleet.observe.views import Child, DeploymentView, Orders, PodView, RevisionView, Snapshot, packed
 from tests.unit.worlds import NOW, child, deployment, pod, snapshot, stored_spec
 
 
@@ -30,19 +34,23 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.world: Snapshot = snapshot()
         self.now = NOW
+        self.made = 0
         self.settle()
 
     # -- the world ----------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Decide and carry out until nothing changes, as the operator does."""
-        for _ in range(10):
+        for _ in range(20):
             before = self.world
             reachable = self.served()
-            for step in decide(self.world, self.now).steps:
+            plan = decide(self.world, self.now)
+            for step in plan.steps:
                 self.carry_out(step)
                 self.assert_never_worse(reachable, step)
             self.keep_pods()
+            self.assert_never_worse(reachable, "keeping the pods")
+            self.echo(plan)
             if self.world == before:
                 return
         raise AssertionError("the decision does not come to rest")
@@ -50,7 +58,13 @@ class Fleet(RuleBasedStateMachine):
     def served(self) -> int:
         return self.world.ready(self.world.service.revision) if self.world.service else 0
 
-    def assert_never_worse(self, reachable: int, step: Step) -> None:
+    def echo(self, plan: Plan) -> None:
+        """Write the part of the status that decisions read."""
+        if plan.restart is not None:
+            restart = RestartStatus(request=plan.restart.request, at=timestamp(plan.restart.at))
+            self.world = replace(self.world, status=Status(restart=restart))
+
+    def assert_never_worse(self, reachable: int, step: Step | str) -> None:
         if reachable and self.world.spec.replicas:
             assert self.served() > 0, f"users were served, and {step} took that away"
 
@@ -63,9 +77,16 @@ class Fleet(RuleBasedStateMachine):
                 self.world = replace(world, revisions={**world.revisions, revision: view})
             case PointService():
                 self.world = replace(world, service=Child(**child("Service", revision)))
-            case RunRevision(replicas=replicas, retired_at=retired_at):
+            case RunRevision():
                 assert revision in world.revisions, "a Deployment without its template"
-                made = deployment(revision, replicas, retired_at)
+                marked = world.deployments[revision].restarted_at if revision in world.deployments else None
+                assert step.restarted_at == marked or step.reason is Reason.RESTARTING, "a restart nobody asked for"
+                made = replace(
+                    deployment(revision, step.replicas, step.retired_at),
+                    restart=step.restart,
+                    restarted_at=step.restarted_at,
+                    surge=step.surge,
+                )
                 self.world = replace(world, deployments={**world.deployments, revision: made})
             case GuardRevision():
                 budget = Child(**child("PodDisruptionBudget", revision))
@@ -83,13 +104,24 @@ class Fleet(RuleBasedStateMachine):
                 )
 
     def keep_pods(self) -> None:
-        """Play the Deployment controller."""
+        """Play the Deployment controller: as many pods as wanted, and successors as the strategy allows."""
         kept: list[PodView] = []
         for revision, view in self.world.deployments.items():
-            have = {p.name: p for p in self.world.pods if p.revision == revision}
-            wanted = [pod(revision, number, scheduled_at=self.now) for number in range(view.replicas)]
-            kept.extend(have.get(p.name, p) for p in wanted)
+            kept.extend(self.rolled(view, [p for p in self.world.pods if p.revision == revision]))
         self.world = replace(self.world, pods=tuple(kept))
+
+    def rolled(self, view: DeploymentView, pods: list[PodView]) -> list[PodView]:
+        olds = [p for p in pods if p.restarted_at != view.restarted_at]
+        news = sorted((p for p in pods if p not in olds), key=lambda p: not p.ready)[: view.replicas]
+        least = view.replicas - (not view.surge)
+        for old in sorted(olds, key=lambda p: p.ready):
+            others = sum(p.ready for p in (*olds, *news)) - old.ready
+            if others >= least or not (old.ready or view.surge):
+                olds.remove(old)
+        while len(news) < view.replicas and len(olds) + len(news) < view.replicas + view.surge:
+            self.made += 1
+            news.append(pod(view.revision, self.made, scheduled_at=self.now, restarted_at=view.restarted_at))
+        return olds + news
 
     def set_pod(self, index: int, **change: object) -> None:
         pods = list(self.world.pods)
@@ -132,6 +164,19 @@ class Fleet(RuleBasedStateMachine):
         self.now += timedelta(minutes=minutes)
         self.settle()
 
+    @rule(request=st.sampled_from("xyz"))
+    def user_asks_for_a_restart(self, request: str) -> None:
+        self.now += timedelta(minutes=1)
+        self.world = replace(self.world, orders=Orders(restart=request))
+        self.settle()
+
+    @rule()
+    def a_pause_changes_nothing(self) -> None:
+        paused = replace(self.world, orders=replace(self.world.orders, pause="wait"))
+        plan = decide(paused, self.now)
+        assert plan.steps == ()
+        assert plan.stable == paused.service.revision
+
     @rule()
     def service_is_deleted(self) -> None:
         self.world = replace(self.world, service=None)
@@ -150,7 +195,7 @@ class Fleet(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone with a cluster that works, it ends in what was asked for and nothing else."""
-        for _ in range(3):
+        for _ in range(10):
             ready = tuple(replace(p, ready=True, unschedulable="") for p in self.world.pods)
             self.world = replace(self.world, pods=ready)
             self.now += timedelta(hours=1)
@@ -158,6 +203,9 @@ class Fleet(RuleBasedStateMachine):
         assert set(self.world.deployments) == {self.world.revision}
         assert self.world.service.revision == self.world.revision
         assert len(self.world.revisions) <= 2
+        asked, (there,) = self.world.orders.restart, self.world.deployments.values()
+        assert not asked or self.world.status.restart.request == asked, "a restart was not acted on"
+        assert {p.restarted_at for p in self.world.pods} <= {there.restarted_at}, "an engine was left out"
 
 
 Fleet.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

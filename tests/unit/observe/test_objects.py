@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from llmfleet.observe import objects
+from llmfleet.observe.views import Orders
 
 META = {
     "name": "chat-12345678",
@@ -92,3 +93,71 @@ def test_how_an_engine_ended_is_told_by_itself_or_by_the_kubelet(state: dict, me
 @pytest.mark.parametrize(("address", "probe"), [("10.0.0.7", "10.0.0.7:8001"), ("fd00::7", "[fd00::7]:8001")])
 def test_the_launcher_is_found_at_the_pods_address(address: str, probe: str) -> None:
     assert objects.pod(pod(podIP=address)).probe == probe
+
+
+@pytest.mark.parametrize(
+    ("annotations", "orders"),
+    [
+        ({}, Orders()),
+        ({"llmfleet.dev/restart": " today "}, Orders(restart="today")),
+        ({"llmfleet.dev/pause": "true"}, Orders(pause="true")),
+        ({"llmfleet.dev/pause": "incident 4711"}, Orders(pause="incident 4711")),
+        ({"llmfleet.dev/pause": "False"}, Orders()),
+        ({"llmfleet.dev/pause": ""}, Orders()),
+    ],
+    ids=str,
+)
+def test_annotations_are_orders(annotations: dict, orders: Orders) -> None:
+    assert objects.orders({"metadata": {"annotations": annotations}}) == orders
+
+
+def test_a_restart_too_long_to_echo_is_told_by_its_hash() -> None:
+    one, other = (
+        objects.orders({"metadata": {"annotations": {"llmfleet.dev/restart": "x" * 1000 + end}}}) for end in "ab"
+    )
+    assert len(one.restart) == 64
+    assert one != other
+
+
+def test_a_deployment_knows_its_last_restart_and_how_it_rolls() -> None:
+    spec = {
+        "template": {"metadata": {"annotations": {"llmfleet.dev/restarted-at": "2026-11-21T12:00:00Z"}}},
+        "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+    }
+    view = objects.deployment({"metadata": {**META, "annotations": {"llmfleet.dev/restart": "a"}}, "spec": spec}, "d")
+    assert (view.restart, view.restarted_at, view.surge) == ("a", datetime(2026, 11, 21, 12, tzinfo=UTC), False)
+
+
+@pytest.mark.parametrize("written", ["yesterday", "2026-11-21T12:00:00", ""])
+def test_a_moment_that_somebody_wrote_wrong_counts_as_absent(written: str) -> None:
+    annotations = {"llmfleet.dev/retired-at": written, "llmfleet.dev/restarted-at": written}
+    assert objects.deployment({"metadata": {**META, "annotations": annotations}}, "d").retired_at is None
+    assert objects.pod({"metadata": {**META, "annotations": annotations}}).restarted_at is None
+
+
+def engine_spec(**container: object) -> dict:
+    return {
+        "spec": {"containers": [{"name": "engine", "image": "x:1", "env": [{"name": "A", "value": ""}], **container}]}
+    }
+
+
+def test_what_the_api_server_fills_in_is_no_difference_between_pod_and_template() -> None:
+    limits = {"limits": {"memory": "1Gi"}}
+    template = {"data": {"template": engine_spec(resources=limits)}, "metadata": META}
+    made = engine_spec(resources={**limits, "requests": {"memory": "1Gi"}}, env=[{"name": "A"}], command=[])
+    assert objects.pod({**made, "metadata": META}).engine == objects.controller_revision(template, "d").engine
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": "y:1"},
+        {"args": ["--b"]},
+        {"env": [{"name": "B"}]},
+        {"resources": {"limits": {"memory": "1Gi"}}},
+    ],
+    ids=str,
+)
+def test_what_changes_how_the_engine_runs_is_a_difference(change: dict) -> None:
+    plain = objects.pod({**engine_spec(), "metadata": META}).engine
+    assert objects.pod({**engine_spec(**change), "metadata": META}).engine != plain

@@ -172,3 +172,25 @@ def test_disruption_becomes_a_budget(disruption: dict, limit: dict) -> None:
     budget = disruption_budget(OWNER, "12345678", spec(disruption=disruption))["spec"]
     assert {key: budget[key] for key in ("maxUnavailable", "minAvailable") if key in budget} == limit
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_only_a_restart_changes_a_deployments_template() -> None:
+    data = revision_data(OWNER, "1", spec(podTemplate={"annotations": {"team": "a"}}), IMAGES)
+    born = deployment(OWNER, "1", data, replicas=1, restart="a")
+    again = deployment(OWNER, "1", data, replicas=3, restart="b", restarted_at=NOW, retired_at=NOW)
+    assert born["spec"]["template"] == data["template"]
+    assert born["metadata"]["annotations"] == {"llmfleet.dev/restart": "a"}
+    assert again["spec"]["template"]["metadata"]["annotations"] == {
+        "team": "a",
+        "llmfleet.dev/restarted-at": "2026-11-21T12:00:00Z",
+    }
+    assert again["spec"]["template"]["spec"] == data["template"]["spec"]
+
+
+def test_a_successor_comes_first_or_an_engine_makes_room() -> None:
+    data = revision_data(OWNER, "1", spec(), IMAGES)
+    rolling = [
+        deployment(OWNER, "1", data, replicas=2, surge=surge)["spec"]["strategy"]["rollingUpdate"]
+        for surge in (True, False)
+    ]
+    assert rolling == [{"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 0, "maxUnavailable": 1}]

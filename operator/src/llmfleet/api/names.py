@@ -18,6 +18,12 @@ LABEL_REVISION: Final = f"{GROUP}/revision"
 MANAGED_BY: Final = "llmfleet"
 APP: Final = "llmfleet-engine"
 
+ANNOTATION_RESTART: Final = f"{GROUP}/restart"
+"""On an LLMDeployment: any new value restarts the engines that serve. On a Deployment: the value it last answered."""
+ANNOTATION_RESTARTED_AT: Final = f"{GROUP}/restarted-at"
+"""On the template of a Deployment's pods: when they were restarted (RFC 3339, UTC)."""
+ANNOTATION_PAUSE: Final = f"{GROUP}/pause"
+"""On an LLMDeployment: leave it alone; the value is the reason for people, "false" and nothing mean no pause."""
 ANNOTATION_RETIRED_AT: Final = f"{GROUP}/retired-at"
 """On a Deployment that serves no more: when it was relieved (RFC 3339, UTC)."""
 

@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     """Is there room in the cluster for every wanted engine?"""
     CONFIG_VALID = "ConfigValid"
     """Can the spec be carried out?"""
+    PAUSED = "Paused"
+    """Present and True while a person told llmfleet to leave the object alone."""
 
 
 class Reason(StrEnum):
@@ -52,6 +54,10 @@ class Reason(StrEnum):
     """A revision that is needed no more was removed."""
     REPAIRED = "Repaired"
     """A field of ours had been changed by somebody else and was put back."""
+    RESTARTING = "Restarting"
+    """The engines that serve are replaced one after another, as the annotation llmfleet.dev/restart asks."""
+    PAUSED = "Paused"
+    """The annotation llmfleet.dev/pause tells llmfleet to leave the object alone."""
     STARTING = "Starting"
     """Engines load the model."""
     DRAINING = "Draining"
@@ -78,5 +84,9 @@ class Reason(StrEnum):
     """The spec mounts a directory of the node and the operator does not allow it."""
     REJECTED = "Rejected"
     """The API server refused an object of ours; its message is quoted."""
+    CONTESTED = "Contested"
+    """Something else changes an object of ours each time that it is put back; the field and who are named."""
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    """The namespace is being deleted: nothing can be made in it any more."""
     DELETING = "Deleting"
     """The object is being deleted; its children go with it."""

@@ -29,6 +29,16 @@ class RevisionStatus(Part):
     ready: int = Field(description="Pods ready to answer.", ge=0)
 
 
+class RestartStatus(Part):
+    """The answer to the annotation llmfleet.dev/restart."""
+
+    request: str = Field(
+        description="Value of the annotation that was last acted on; one of more than 128 characters by its SHA-256.",
+        max_length=128,
+    )
+    at: Timestamp = Field(description="When it was acted on; of a value the object was made with, when it was noted.")
+
+
 class Status(Part):
     """What is going on, in one sentence and in parts."""
 
@@ -43,6 +53,7 @@ class Status(Part):
     selector: str | None = Field(None, description="Selects those pods, for the scale subresource.", max_length=512)
     stable: RevisionStatus | None = Field(None, description="The revision that users reach.")
     canary: RevisionStatus | None = Field(None, description="The revision that is to replace it.")
+    restart: RestartStatus | None = Field(None, description="The restart that was last asked for.")
     conditions: Annotated[tuple[Condition, ...], list_map("type")] = Field(
         (), description="Standard conditions; page on Available.", max_length=16
     )

@@ -75,10 +75,14 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def moment(text: str) -> datetime:
+def moment(text: str) -> datetime | None:
     """Return the moment that an RFC 3339 text names.
 
-    Raises:
-        ValueError: The text is no such moment.
+    None for what is no such moment or has no time zone: these texts lie where people can write, in annotations and
+    statuses, and what they wrote must not stop anything.
     """
-    return datetime.fromisoformat(text)
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return read if read.tzinfo is not None else None

@@ -20,7 +20,7 @@ from llmfleet.kube.ownership import OwnedDigests
 from llmfleet.kube.reflector import Reflector
 from llmfleet.kube.resources import RESOURCES
 from llmfleet.observe import objects
-from llmfleet.observe.views import Child, PodView, Refusal, Snapshot
+from llmfleet.observe.views import Child, Orders, PodView, Refusal, Snapshot
 
 Key = tuple[str, str]
 """Namespace and name of an LLMDeployment."""
@@ -44,6 +44,7 @@ class Known:
     spec: Spec | None
     refusal: Refusal | None
     revision: str
+    orders: Orders
     told: bytes
     """Its status as JSON, in which it takes a seventh of the memory."""
 
@@ -148,6 +149,7 @@ class Cache:
             revisions=revisions,
             pods=pods,
             phases={pod.uid: self._phases[pod.uid] for pod in pods if pod.uid in self._phases},
+            orders=known.orders,
         )
 
     def _of(self, kind: str, key: Key) -> dict[str, Any]:
@@ -166,7 +168,8 @@ class Cache:
         except ValidationError:
             status = None  # somebody wrote nonsense into it: it is written anew
         told = _json(status) if status is not None else b""
-        return Known(uid, generation, "deletionTimestamp" in metadata, spec, refusal, revision, told)
+        deleting, orders = "deletionTimestamp" in metadata, objects.orders(obj)
+        return Known(uid, generation, deleting, spec, refusal, revision, orders, told)
 
     def _parse_spec(self, stored: Mapping[str, Any]) -> tuple[Spec | None, Refusal | None, str]:
         try:

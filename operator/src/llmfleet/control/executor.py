@@ -9,9 +9,8 @@ A Service need not have any field that ours sets, so the API server is asked for
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.names import KIND, MANAGER
@@ -29,13 +28,16 @@ from llmfleet.decide.plan import (
     Step,
 )
 from llmfleet.kube.client import Client
-from llmfleet.kube.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
+from llmfleet.kube.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from llmfleet.kube.resources import Ref
 from llmfleet.observe.views import Child, Refusal, Snapshot
 from llmfleet.render import objects
 from llmfleet.render.profiles import Images
 
 log = logging.getLogger(__name__)
+
+_FOREIGN_LOOK_S: Final = 20.0
+"""Nobody tells when a taken name becomes free, or a policy changes: after this time it is tried again."""
 
 
 class OwnerGone(Exception):  # noqa: N818 - it is no fault
@@ -58,11 +60,15 @@ class Outcome:
 
     Attributes:
         done: steps that changed something, in order.
-        refusal: what ended it early, None when it was carried out whole.
+        refusal: what kept it from being carried out whole, None where nothing did.
+        look_again_s: when what is refused may be otherwise without our being told, None where nothing is refused.
+        altered: sentences about objects that are stored otherwise than they were sent.
     """
 
     done: tuple[Step, ...]
     refusal: Refusal | None = None
+    look_again_s: float | None = None
+    altered: tuple[str, ...] = ()
 
 
 class Executor:
@@ -80,7 +86,7 @@ class Executor:
         self._images = images
 
     async def carry_out(self, snapshot: Snapshot, plan: Plan, memory: Memory) -> Outcome:
-        """Carry out a plan step by step; the first refusal ends it.
+        """Carry out a plan step by step; the first refusal ends it, a dispute about one object does not.
 
         Raises:
             OwnerGone: There is nothing to do any more.
@@ -95,8 +101,13 @@ class Executor:
                 if await self._carry_out(snapshot, work, memory):
                     done.append(work.step)  # noqa: PERF401 - a refusal must leave what was done before it
         except _Refused as refused:
-            return Outcome(tuple(done), refused.refusal)
-        return Outcome(tuple(done))
+            return Outcome(tuple(done), refused.refusal, _FOREIGN_LOOK_S)
+        present = [work.view.uid for work in works if work.view is not None]
+        altered = tuple(said for uid in present if (said := memory.ledger.altered(uid)))
+        for said, again_s in map(memory.ledger.dispute, present):
+            if said:
+                return Outcome(tuple(done), Refusal(Reason.CONTESTED, said), again_s, altered)
+        return Outcome(tuple(done), altered=altered)
 
     def outdated(self, snapshot: Snapshot, memory: Memory) -> bool:
         """Say whether the wanted revision was made with other defaults, startup or drain than one of today."""
@@ -124,9 +135,9 @@ class Executor:
                 number = 1 + max((view.number for view in snapshot.revisions.values()), default=0)
                 make = partial(objects.controller_revision, owner, revision, number, data())
                 yield _Work(step, "ControllerRevision", name, None, make, (number, snapshot.generation))
-            case RunRevision(replicas=replicas, retired_at=retired_at):
-                inputs = (remembered.digest if remembered else None, replicas, retired_at)
-                run = partial(_deployment, owner, revision, data, replicas=replicas, retired_at=retired_at)
+            case RunRevision():
+                how = (step.replicas, step.retired_at, step.restart, step.restarted_at, step.surge)
+                run, inputs = partial(_deployment, owner, step, data), (remembered.digest if remembered else None, *how)
                 yield _Work(step, "Deployment", name, deployment, run, inputs)
             case GuardRevision():
                 guard = partial(objects.disruption_budget, owner, revision, spec)
@@ -141,29 +152,44 @@ class Executor:
                 yield _Work(step, "ControllerRevision", name, remembered)
 
     async def _carry_out(self, snapshot: Snapshot, work: "_Work", memory: Memory) -> bool:
-        """Make one object so; return whether something was written."""
-        if work.make is None:
-            return await self._delete(work, memory)
-        child, view = (work.kind, work.name), work.view
+        """Make one object so; return whether that changed anything."""
+        try:
+            if work.make is None:
+                return await self._delete(work, memory)
+            return await self._make(snapshot, work, work.make, memory)
+        except ApiError as error:
+            if (refusal := _refusal(snapshot.namespace, work, error)) is None:
+                raise
+            raise _Refused(refusal) from error
+
+    async def _make(
+        self, snapshot: Snapshot, work: "_Work", make: Callable[[], Mapping[str, Any]], memory: Memory
+    ) -> bool:
+        """Write an object unless it is as wanted, or somebody undoes that each time."""
+        child, view, ledger = (work.kind, work.name), work.view, memory.ledger
         made_before = memory.knows(child)
-        wanted = memory.digest(child, work.inputs, work.make)
-        if view is not None and (view.digest == wanted or memory.forms.get(view.uid) == (wanted, view.digest)):
+        wanted = memory.digest(child, work.inputs, make)
+        if view is not None and ledger.is_as(view, wanted):
+            return False
+        if view is not None and ledger.wait_s(view.uid, wanted) > 0:
+            if not ledger.dispute(view.uid)[0]:
+                ledger.disputed(make(), await self._client.get(Ref.of(make())), MANAGER)
             return False
         if view is None and made_before:
             await self._check_owner(snapshot)
-        try:
-            stored = await self._apply(snapshot, work, work.make())
-        except (Invalid, Forbidden, BadRequest) as error:
-            raise _Refused(
-                Refusal(Reason.REJECTED, f"the API server refuses {work.kind} {work.name}: {error}")
-            ) from error
-        self._note(stored, wanted, memory)
-        return True
+        sent = make()
+        stored = await self._apply(snapshot, work, sent)
+        now = self._cache.reflectors[stored["kind"]].absorb(stored)
+        if view is not None or now.digest != wanted:
+            ledger.wrote(sent, stored, wanted, now.digest, MANAGER)
+        if now.digest != wanted:
+            log.warning("%s", ledger.altered(now.uid))
+        return view is None or view.digest != now.digest
 
     async def _apply(self, snapshot: Snapshot, work: "_Work", wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Apply what is wanted; what is not there yet only if its name is free."""
         if work.view is not None:
-            return await self._put_right(wanted)
+            return await self._put_right(_this_very(wanted, work.view))
         ref = Ref.of(wanted)
         if work.kind == "Service":
             await self._check_name(snapshot, ref)
@@ -189,13 +215,6 @@ class Executor:
             ports = [{"op": "replace", "path": "/spec/ports", "value": wanted["spec"]["ports"]}]
             await self._client.patch_json(Ref.of(wanted), ports, manager=MANAGER)
             return await self._client.apply(wanted, manager=MANAGER)
-
-    def _note(self, stored: dict[str, Any], wanted: str, memory: Memory) -> None:
-        """Take over what was stored. Should it differ from what was sent, that difference is no drift."""
-        view = self._cache.reflectors[stored["kind"]].absorb(stored)
-        if view.digest != wanted:
-            log.warning("%s %s is stored in another form", stored["kind"], stored["metadata"]["name"])
-            memory.forms[view.uid] = (wanted, view.digest)
 
     async def _check_owner(self, snapshot: Snapshot) -> None:
         """Make sure that the owner lives before something that is gone is made again.
@@ -258,15 +277,35 @@ class _Work:
     inputs: Hashable = None
 
 
-def _deployment(
-    owner: objects.Owner,
-    revision: str,
-    data: Callable[[], Mapping[str, Any]],
-    *,
-    replicas: int,
-    retired_at: datetime | None,
-) -> dict[str, Any]:
-    return objects.deployment(owner, revision, data(), replicas=replicas, retired_at=retired_at)
+def _deployment(owner: objects.Owner, step: RunRevision, data: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    return objects.deployment(
+        owner,
+        step.revision,
+        data(),
+        replicas=step.replicas,
+        retired_at=step.retired_at,
+        restart=step.restart,
+        restarted_at=step.restarted_at,
+        surge=step.surge,
+    )
+
+
+def _this_very(wanted: Mapping[str, Any], view: Child) -> Mapping[str, Any]:
+    """Name the object that is there by its uid: should it be gone by now, the write fails instead of making another."""
+    return {**wanted, "metadata": {**wanted["metadata"], "uid": view.uid}}
+
+
+def _refusal(namespace: str, work: _Work, error: ApiError) -> Refusal | None:
+    """Return what a person has to be told about a failed write, or None for what passes by itself."""
+    if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
+        said = f"namespace {namespace} is being deleted: nothing can be made in it any more"
+        return Refusal(Reason.NAMESPACE_TERMINATING, said)
+    # A webhook that cannot be asked makes a 500, but no fault of the API server's: it does not pass by itself.
+    webhook = any(words in error.message for words in ("admission webhook", "failed calling webhook"))
+    if webhook or isinstance(error, Invalid | Forbidden | BadRequest):
+        what = f"{'' if work.make else 'the deletion of '}{work.kind} {work.name}"
+        return Refusal(Reason.REJECTED, f"the API server refuses {what}: {error}")
+    return None
 
 
 def _controller(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from llmfleet.control.ledger import Ledger
 from llmfleet.kube.ownership import applied_fields, digest
 
 ChildKey = tuple[str, str]
@@ -20,11 +21,11 @@ class Memory:
 
     Attributes:
         told_at: when its status was last written, None before the first time.
-        forms: by uid of a child, the digest of what was sent and of the other form in which it was stored.
+        ledger: what became of the writes of its children.
     """
 
     told_at: datetime | None = None
-    forms: dict[str, tuple[str, str]] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)
 
@@ -42,7 +43,7 @@ class Memory:
     def forget(self, child: ChildKey, uid: str) -> None:
         """Forget a child that was removed on purpose."""
         self._digests.pop(child, None)
-        self.forms.pop(uid, None)
+        self.ledger.forget(uid)
 
     def outdated(self, inputs: Hashable, find_out: Callable[[], bool]) -> bool:
         """Return whether the wanted revision was made with other defaults than a new one would get."""

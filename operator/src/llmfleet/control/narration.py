@@ -21,6 +21,7 @@ _TROUBLE = frozenset(
         Reason.INVALID_SPEC,
         Reason.HOST_PATH_NOT_ALLOWED,
         Reason.REJECTED,
+        Reason.CONTESTED,
     }
 )
 _TOLD_OF = (ConditionType.ENGINES_READY, ConditionType.STALLED, ConditionType.CONFIG_VALID)
@@ -37,6 +38,8 @@ class Telling:
 
 def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Iterator[Telling]:
     """Return the Events of one reconcile: steps that changed something, troubles that are new, and their end."""
+    if status.state == Reason.NAMESPACE_TERMINATING:
+        return  # nor can an Event be made in it
     for step in done:
         first = isinstance(step, PointService) and step.reason is Reason.NEW_REVISION
         if isinstance(step, RunRevision | PointService | RemoveRevision) and not first:
@@ -50,6 +53,9 @@ def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Itera
         if old is None or old.reason != condition.reason:
             told.add(condition.reason)
             yield Telling("Warning", condition.reason, condition.message)
+    paused = _by_type(status).get(ConditionType.PAUSED)
+    if paused is not None and ConditionType.PAUSED not in before:
+        yield Telling("Normal", paused.reason, paused.message)
     ready, was = _by_type(status).get(ConditionType.READY), before.get(ConditionType.READY)
     if ready is not None and ready.status == "True" and (was is None or was.status != "True"):
         yield Telling("Normal", ready.reason, ready.message)

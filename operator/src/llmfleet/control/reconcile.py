@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
-from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor, OwnerGone, PredecessorLeaving
@@ -23,8 +22,6 @@ from llmfleet.observe.views import Snapshot
 log = logging.getLogger(__name__)
 
 _WORDS_EVERY_S: Final = 15.0
-_FOREIGN_LOOK_S: Final = 20.0
-"""Objects that are not ours are not watched: whether a taken name became free is looked up again after this time."""
 
 
 class Reconciler:
@@ -78,16 +75,14 @@ class Reconciler:
             log.info("%s", leaving)
             return 1.0
         outdated = self._executor.outdated(snapshot, memory)
-        status = summarise(snapshot, plan, outcome.refusal, outdated=outdated, now=now)
+        status = summarise(snapshot, plan, outcome.refusal, outdated=outdated, now=now, altered=outcome.altered)
         for step in outcome.done:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()
         wait_s = await self._tell(key, snapshot, status, memory, now)
         for event in narrate(snapshot, outcome.done, status):
             self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
-        if outcome.refusal is not None and outcome.refusal.reason in (Reason.NAME_TAKEN, Reason.REJECTED):
-            wait_s = min(_FOREIGN_LOOK_S, wait_s or _FOREIGN_LOOK_S)
-        return min((s for s in (wait_s, plan.revisit_s) if s is not None), default=None)
+        return min((s for s in (wait_s, plan.revisit_s, outcome.look_again_s) if s is not None), default=None)
 
     def _memory(self, key: Key, uid: str) -> Memory:
         """Return what is remembered of an LLMDeployment; a new one of the same name begins with nothing."""

@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Final, Literal
 
 from llmfleet.api.deployment import Spec
-from llmfleet.api.names import LABEL_NAME
+from llmfleet.api.names import ANNOTATION_PAUSE, LABEL_NAME
 from llmfleet.api.reasons import ConditionType, Reason
-from llmfleet.api.status import Condition, RevisionStatus, Status
+from llmfleet.api.status import Condition, RestartStatus, RevisionStatus, Status
 from llmfleet.api.units import timestamp
+from llmfleet.decide.admission import changed_on_admission
 from llmfleet.decide.health import Health, Problem, health
-from llmfleet.decide.plan import Plan
+from llmfleet.decide.plan import Plan, RunRevision
+from llmfleet.decide.restart import successors
 from llmfleet.observe.views import Refusal, Snapshot
 from llmfleet.render.objects import endpoint
 
@@ -41,29 +43,44 @@ class _Facts:
     serving: int
     refusal: Refusal | None
     outdated: bool
+    altered: tuple[str, ...]
 
     @property
     def ready(self) -> bool:
         """Whether what was asked for runs."""
-        settled = self.plan.stable == self.plan.target and self.refusal is None
+        settled = self.plan.stable == self.plan.target and self.refusal is None and not self.plan.restarting
         return settled and self.fares.ready >= self.spec.replicas
 
+    @property
+    def paused(self) -> str:
+        """Why nothing is done, empty while something is."""
+        return self.snapshot.orders.pause
 
-def summarise(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, *, outdated: bool, now: datetime) -> Status:
+
+def summarise(
+    snapshot: Snapshot,
+    plan: Plan,
+    refusal: Refusal | None,
+    *,
+    outdated: bool,
+    now: datetime,
+    altered: tuple[str, ...] = (),
+) -> Status:
     """Return the status to show.
 
     Args:
         snapshot: what was seen before the plan was carried out.
         plan: what was decided.
-        refusal: what ended the plan early, None where it was carried out whole.
+        refusal: what kept the plan from being carried out whole, None where nothing did.
         outdated: whether the target was made with other defaults than a new revision would get.
         now: for conditions whose status changes.
+        altered: sentences about objects of ours that are stored otherwise than they were sent.
     """
     spec = snapshot.spec
     if spec is None:
         return _refused(snapshot, plan, snapshot.refusal or refusal, now)
     fares = health(snapshot, plan.target)
-    facts = _Facts(snapshot, spec, plan, fares, snapshot.ready(plan.stable), refusal, outdated)
+    facts = _Facts(snapshot, spec, plan, fares, snapshot.ready(plan.stable), refusal, outdated, altered)
     incoming = plan.target if plan.target != plan.stable else ""
     return Status(
         observed_generation=snapshot.generation,
@@ -75,10 +92,21 @@ def summarise(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, *, outdat
         ready=f"{facts.serving}/{spec.replicas}",
         replicas=sum(len(snapshot.pods_of(revision)) for revision in snapshot.deployments),
         selector=f"{LABEL_NAME}={snapshot.name}",
-        stable=RevisionStatus(revision=plan.stable, replicas=spec.replicas, ready=facts.serving),
+        stable=RevisionStatus(revision=plan.stable, replicas=spec.replicas, ready=facts.serving)
+        if plan.stable
+        else None,
         canary=RevisionStatus(revision=incoming, replicas=spec.replicas, ready=fares.ready) if incoming else None,
+        restart=_restart(facts),
         conditions=_dated(snapshot, _conditions(facts), now),
     )
+
+
+def _restart(facts: _Facts) -> RestartStatus | None:
+    """Echo the restart that was acted on; of a plan that was not carried out whole only what is on record is sure."""
+    acted = facts.plan.restart
+    if acted is None or facts.refusal is not None:
+        return facts.snapshot.status.restart if facts.snapshot.status else None
+    return RestartStatus(request=acted.request, at=timestamp(acted.at))
 
 
 def differs_in_words_only(before: Status | None, after: Status) -> bool:
@@ -109,6 +137,7 @@ def _refused(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, now: datet
         _false(ConditionType.READY, refusal.reason, said),
         _true(ConditionType.STALLED, refusal.reason, said),
         _false(ConditionType.CONFIG_VALID, refusal.reason, said),
+        *_paused(snapshot),
     )
     stable = last.stable.model_copy(update={"ready": serving}) if last.stable else None
     return last.model_copy(
@@ -125,30 +154,41 @@ def _refused(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, now: datet
 def _state(facts: _Facts) -> str:
     if facts.refusal is not None:
         return facts.refusal.reason.value
+    if facts.paused:
+        return Reason.PAUSED.value
     if facts.ready:
         return Reason.SERVING.value if facts.spec.replicas else Reason.SCALED_TO_ZERO.value
-    cause = _cause(facts).value
-    if facts.serving == 0:
-        return cause
-    return f"Updating: {cause}" if facts.plan.stable != facts.plan.target else f"Partial: {cause}"
+    cause = _cause(facts)
+    if facts.serving == 0 or cause is Reason.RESTARTING:
+        return cause.value
+    if facts.plan.stable != facts.plan.target:
+        return f"Updating: {cause}"
+    return f"Restarting: {cause}" if facts.plan.restarting else f"Partial: {cause}"
 
 
 def _cause(facts: _Facts) -> Reason:
-    """Return why the wanted engines are not all ready."""
+    """Return why what was asked for does not run."""
     if facts.fares.problem is not None:
         return facts.fares.problem.reason
-    return Reason.STARTUP_DEADLINE_EXCEEDED if facts.plan.overdue else Reason.STARTING
+    if facts.plan.overdue:
+        return Reason.STARTUP_DEADLINE_EXCEEDED
+    if facts.paused:
+        return Reason.PAUSED
+    restarting = facts.plan.restarting and facts.plan.stable == facts.plan.target
+    return Reason.RESTARTING if restarting else Reason.STARTING
 
 
 def _summary(facts: _Facts) -> str:
     spec, plan, name = facts.spec, facts.plan, facts.spec.model.name or facts.snapshot.name
     if facts.refusal is not None:
         return _cut(f"{_serving_clause(facts, name)} {facts.refusal.message.rstrip('.')}.")
-    if spec.replicas == 0:
+    if facts.paused:
+        return _cut(f"{_serving_clause(facts, name)} {_paused_clause(facts.snapshot)}")
+    if facts.ready and spec.replicas == 0:
         return f"Scaled to zero by spec.replicas; revision {plan.target} is remembered."
     if facts.ready:
         return f"Serving {name} on {facts.serving}/{spec.replicas} replicas of {plan.stable}."
-    return _cut(f"{_serving_clause(facts, name)} {_starting_clause(facts)}")
+    return _cut(f"{_serving_clause(facts, name)} {_progress(facts)}")
 
 
 def _serving_clause(facts: _Facts, name: str) -> str:
@@ -157,12 +197,40 @@ def _serving_clause(facts: _Facts, name: str) -> str:
     return f"Serving {name} on {facts.serving}/{facts.spec.replicas} replicas of {facts.plan.stable}."
 
 
+def _progress(facts: _Facts) -> str:
+    """Say what is under way: a restart of the engines that serve, the start of others, or both."""
+    if not facts.plan.restarting:
+        return _starting_clause(facts)
+    if facts.plan.stable == facts.plan.target:
+        return _restart_clause(facts, facts.fares.problem)
+    return f"{_restart_clause(facts, None)} {_starting_clause(facts)}"
+
+
+def _restart_clause(facts: _Facts, problem: Problem | None) -> str:
+    """Say how far a restart is, what is in its way, and what can be done about it."""
+    plan, replicas = facts.plan, facts.spec.replicas
+    done = sum(pod.ready for pod in successors(facts.snapshot, plan.stable))
+    clause = f"Revision {plan.stable} restarts its engines one after another ({min(done, replicas)}/{replicas} done)."
+    if problem is not None:
+        clause += f" {problem_text(plan.stable, problem)}."
+    if plan.overdue and plan.stable == plan.target:
+        clause += (
+            f" It was not ready within startup.deadline ({facts.spec.startup.deadline}); the others go on serving."
+        )
+    if any(isinstance(step, RunRevision) and step.revision == plan.stable and not step.surge for step in plan.steps):
+        return f"{clause} One engine at a time makes room for its successor."
+    if problem is not None and problem.reason is Reason.UNSCHEDULABLE:
+        clause += " It waits for room for one more engine; to restart without, scale to 0 and back"
+        clause += ", which interrupts serving."
+    return clause
+
+
 def _starting_clause(facts: _Facts) -> str:
     """Say how the wanted revision fares: what is wrong, or how far it is, and what happens next."""
     fares, plan, spec = facts.fares, facts.plan, facts.spec
     so_far = f"{fares.ready}/{spec.replicas} ready"
     if fares.problem is not None:
-        clause = f"{problem_text(plan.target, fares.problem)} ({so_far})."
+        clause = f"{problem_text(plan.target, fares.problem)} ({so_far}).{_admission_note(facts)}"
     else:
         phases = ", ".join(_PHASES.get(phase, phase) for phase in fares.phases) or "starting"
         clause = f"Revision {plan.target} is {phases} ({so_far})."
@@ -172,6 +240,26 @@ def _starting_clause(facts: _Facts) -> str:
         return clause
     after = "mend the spec or go back to the former one" if plan.overdue else f"{plan.target} takes over when ready"
     return f"{clause} {plan.stable} goes on serving; {after}."
+
+
+def _admission_note(facts: _Facts) -> str:
+    """Name what admission made of the pods: what fails then may be right in the spec."""
+    changes = changed_on_admission(facts.snapshot, facts.plan.target)
+    if not changes:
+        return ""
+    return f" A webhook, policy or LimitRange of the cluster changed the pods: {', '.join(changes)}."
+
+
+def _paused_clause(snapshot: Snapshot) -> str:
+    return (
+        f'Paused by the annotation {ANNOTATION_PAUSE}: "{snapshot.orders.pause}". '
+        "Nothing is changed or repaired until it is removed."
+    )
+
+
+def _paused(snapshot: Snapshot) -> Iterator[Condition]:
+    if snapshot.orders.pause:
+        yield _true(ConditionType.PAUSED, Reason.PAUSED, _paused_clause(snapshot))
 
 
 def problem_text(revision: str, problem: Problem) -> str:
@@ -205,8 +293,9 @@ def _asked(facts: _Facts) -> Iterator[Condition]:
     stalled = _stalled(facts)
     if stalled is not None:
         yield stalled
-    elif not facts.ready:
-        yield _true(ConditionType.RECONCILING, _cause(facts), _starting_clause(facts))
+    elif not facts.ready and not facts.paused:
+        yield _true(ConditionType.RECONCILING, _cause(facts), _progress(facts))
+    yield from _paused(facts.snapshot)
     yield _engines_ready(facts)
     yield _capacity(facts)
     if facts.refusal is None:
@@ -220,7 +309,8 @@ def _available(facts: _Facts) -> Condition:
     if replicas == 0:
         return _false(kind, Reason.SCALED_TO_ZERO, "spec.replicas is 0: scale up to serve.")
     if facts.serving == 0:
-        return _false(kind, Reason.NO_READY_ENGINE, f"No engine of revision {facts.plan.stable} is ready.")
+        of = f" of revision {facts.plan.stable}" if facts.plan.stable else ""
+        return _false(kind, Reason.NO_READY_ENGINE, f"No engine{of} is ready.")
     return _true(kind, Reason.SERVING, f"Revision {facts.plan.stable} answers at {_where(facts)}.")
 
 
@@ -229,16 +319,18 @@ def _ready(facts: _Facts) -> Condition:
         return _false(ConditionType.READY, facts.refusal.reason, facts.refusal.message)
     note = _OUTDATED if facts.outdated else ""
     if facts.ready:
-        said = f"{_engines(facts.spec.replicas)} of revision {facts.plan.target} ready.{note}"
-        return _true(ConditionType.READY, Reason.ALL_READY, said)
-    return _false(ConditionType.READY, _cause(facts), _starting_clause(facts) + note)
+        said = f"{_engines(facts.spec.replicas)} of revision {facts.plan.target} ready.{note}{_admission_note(facts)}"
+        return _true(ConditionType.READY, Reason.ALL_READY, " ".join((said, *facts.altered)))
+    if facts.paused:
+        return _false(ConditionType.READY, Reason.PAUSED, _paused_clause(facts.snapshot))
+    return _false(ConditionType.READY, _cause(facts), " ".join((f"{_progress(facts)}{note}", *facts.altered)))
 
 
 def _stalled(facts: _Facts) -> Condition | None:
     if facts.refusal is not None:
         return _true(ConditionType.STALLED, facts.refusal.reason, facts.refusal.message)
     if facts.plan.overdue:
-        return _true(ConditionType.STALLED, Reason.STARTUP_DEADLINE_EXCEEDED, _starting_clause(facts))
+        return _true(ConditionType.STALLED, Reason.STARTUP_DEADLINE_EXCEEDED, _progress(facts))
     return None
 
 
@@ -248,7 +340,8 @@ def _engines_ready(facts: _Facts) -> Condition:
         return _true(kind, Reason.ALL_READY, f"{_engines(fares.ready)} of revision {facts.plan.target} ready.")
     if fares.problem is not None:
         return _false(kind, fares.problem.reason, f"{problem_text(facts.plan.target, fares.problem)}.")
-    return _false(kind, Reason.STARTING, f"{fares.ready}/{facts.spec.replicas} of revision {facts.plan.target} ready.")
+    reason = Reason.PAUSED if facts.paused else Reason.STARTING
+    return _false(kind, reason, f"{fares.ready}/{facts.spec.replicas} of revision {facts.plan.target} ready.")
 
 
 def _capacity(facts: _Facts) -> Condition:

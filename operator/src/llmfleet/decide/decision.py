@@ -5,7 +5,9 @@ from datetime import datetime
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.reasons import Reason
+from llmfleet.decide import restart
 from llmfleet.decide.plan import (
+    Acted,
     ForgetRevision,
     GuardRevision,
     Plan,
@@ -17,29 +19,34 @@ from llmfleet.decide.plan import (
 )
 from llmfleet.decide.revision import forgotten
 from llmfleet.decide.rollout import Roles, roles, serving
-from llmfleet.observe.views import Snapshot
+from llmfleet.observe.views import DeploymentView, Snapshot
 
 
 def decide(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide what shall be.
 
-    A spec that cannot be read changes nothing: what serves goes on serving. An object on its way out is left to the
-    garbage collector, which takes its children with it.
+    A spec that cannot be read, or a pause, changes nothing: what serves goes on serving. An object on its way out is
+    left to the garbage collector, which takes its children with it.
     """
     spec = snapshot.spec
-    if spec is None or snapshot.deleting:
-        return Plan(target="", stable=serving(snapshot), overdue=False, steps=())
+    if spec is None or snapshot.deleting or snapshot.orders.pause:
+        target = snapshot.revision if spec else ""
+        return Plan(target=target, stable=serving(snapshot), overdue=False, steps=())
     who = roles(snapshot, spec, now)
+    acted, restarts_now = restart.acted(snapshot, who.stable, now)
+    anew = acted if restarts_now else None
     return Plan(
         target=snapshot.revision,
         stable=who.stable,
         overdue=who.overdue,
-        steps=(*_serving(snapshot, spec, who), *_leaving(snapshot, spec, who)),
+        steps=(*_serving(snapshot, spec, who, anew), *_leaving(snapshot, spec, who)),
         revisit_s=who.revisit_s,
+        restart=acted,
+        restarting=restarts_now or restart.under_way(snapshot, who.stable),
     )
 
 
-def _serving(snapshot: Snapshot, spec: Spec, who: Roles) -> Iterator[Step]:
+def _serving(snapshot: Snapshot, spec: Spec, who: Roles, anew: Acted | None) -> Iterator[Step]:
     """Bring up before switching, so that the Service never selects what is not there yet."""
     target = snapshot.revision
     yield RememberRevision(target, Reason.NEW_REVISION, f"revision {target} is new")
@@ -47,31 +54,64 @@ def _serving(snapshot: Snapshot, spec: Spec, who: Roles) -> Iterator[Step]:
         yield PointService(who.stable, Reason.NEW_REVISION, f"the Service selects revision {who.stable}")
     for revision in dict.fromkeys((target, who.stable)):
         if revision == target or revision in snapshot.revisions:
-            yield from _running(snapshot, spec, revision)
+            yield from _running(snapshot, spec, revision, anew if revision == who.stable else None)
     if snapshot.service is not None:
         reason = Reason.REPAIRED if snapshot.service.revision == who.stable else Reason.SWITCHED
         yield PointService(who.stable, reason, f"the Service selects revision {who.stable}")
 
 
-def _running(snapshot: Snapshot, spec: Spec, revision: str) -> Iterator[Step]:
-    engines = "1 engine" if spec.replicas == 1 else f"{spec.replicas} engines"
+def _running(snapshot: Snapshot, spec: Spec, revision: str, anew: Acted | None) -> Iterator[Step]:
     existing = snapshot.deployments.get(revision)
-    if existing is None or existing.retired_at is not None:
+    run = _born(snapshot, spec, revision) if existing is None else _kept(snapshot, spec, existing, anew)
+    yield run
+    yield GuardRevision(revision, run.reason, f"evictions of revision {revision} are limited")
+
+
+def _born(snapshot: Snapshot, spec: Spec, revision: str) -> RunRevision:
+    """Return how a revision begins: with the restart of this day noted, so that it does not answer it."""
+    said = f"revision {revision} runs {_engines(spec)}"
+    return RunRevision(revision, Reason.NEW_REVISION, said, spec.replicas, restart=snapshot.orders.restart)
+
+
+def _kept(snapshot: Snapshot, spec: Spec, existing: DeploymentView, anew: Acted | None) -> RunRevision:
+    """Return how a revision goes on. What is noted on it about its last restart stays: without it engines restart."""
+    revision, surge = existing.revision, restart.surge(snapshot, spec, existing)
+    reason, said = Reason.REPAIRED, f"revision {revision} runs {_engines(spec)}"
+    if anew is not None:
+        reason, said = Reason.RESTARTING, f"revision {revision} restarts its engines, one after another"
+    elif existing.retired_at is not None:
         reason = Reason.NEW_REVISION
-    else:
-        reason = Reason.REPAIRED if existing.replicas == spec.replicas else Reason.SCALED
-    yield RunRevision(revision, reason, f"revision {revision} runs {engines}", replicas=spec.replicas)
-    yield GuardRevision(revision, reason, f"evictions of revision {revision} are limited")
+    elif existing.replicas != spec.replicas:
+        reason = Reason.SCALED
+    elif existing.surge and not surge:
+        reason = Reason.RESTARTING
+        said = f"revision {revision} restarts its engines, each making room for its successor: there is none beside it"
+    return RunRevision(
+        revision,
+        reason,
+        said,
+        spec.replicas,
+        restart=anew.request if anew else existing.restart,
+        restarted_at=anew.at if anew else existing.restarted_at,
+        surge=surge,
+    )
+
+
+def _engines(spec: Spec) -> str:
+    return "1 engine" if spec.replicas == 1 else f"{spec.replicas} engines"
 
 
 def _leaving(snapshot: Snapshot, spec: Spec, who: Roles) -> Iterator[Step]:
     for revision, since in who.retired.items():
+        existing = snapshot.deployments[revision]
         yield RunRevision(
             revision,
             Reason.RETIRED,
             f"revision {revision} serves no more and stays ready for {spec.rollout.retain_stable}",
-            replicas=snapshot.deployments[revision].replicas,
+            replicas=min(existing.replicas, spec.replicas),
             retired_at=since,
+            restart=existing.restart,
+            restarted_at=existing.restarted_at,
         )
     for revision, cause in who.removed.items():
         yield RemoveRevision(revision, Reason.REMOVED, f"revision {revision} is removed: {cause}")

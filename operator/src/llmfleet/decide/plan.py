@@ -36,10 +36,16 @@ class RunRevision(Step):
     Attributes:
         replicas: engines wanted.
         retired_at: when it was relieved of serving, None while it serves or is to serve.
+        restart: the restart that it last answered or was made with, empty for none.
+        restarted_at: when its engines were told to restart, None where they never were.
+        surge: a successor may start while all engines are still there; else one engine makes room first.
     """
 
     replicas: int
     retired_at: datetime | None = None
+    restart: str = ""
+    restarted_at: datetime | None = None
+    surge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,19 @@ class ForgetRevision(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Acted:
+    """A restart that was asked for and acted on.
+
+    Attributes:
+        request: the annotation's value.
+        at: when it was acted on, or noted where the engines were only just made.
+    """
+
+    request: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do, and what the steps come from.
 
@@ -66,6 +85,8 @@ class Plan:
         stable: revision that the Service selects once the plan is carried out.
         overdue: the target has not become ready within startup.deadline.
         revisit_s: seconds until time alone can change the plan, None where it cannot.
+        restart: the restart that was last acted on, this plan included, None where none was ever asked for.
+        restarting: engines of the stable revision are still to be replaced.
     """
 
     target: str
@@ -73,3 +94,5 @@ class Plan:
     overdue: bool
     steps: tuple[Step, ...]
     revisit_s: float | None = None
+    restart: Acted | None = None
+    restarting: bool = False

@@ -47,10 +47,11 @@ class ConfigurationError(KubeError):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One finding of the API server about one field."""
+    """One finding of the API server: about one field, or with a reason of its own such as NamespaceTerminating."""
 
     field: str
     message: str
+    reason: str = ""
 
 
 class ApiError(KubeError):
@@ -154,7 +155,11 @@ def error_from_status(
     # A refusal for want of a right, or of an object, says nothing about content, and is what a person needs to read.
     withhold = withhold and (code in _QUOTING or code >= HTTPStatus.INTERNAL_SERVER_ERROR)
     causes = tuple(
-        Cause(field=str(cause.get("field") or ""), message="" if withhold else str(cause.get("message") or ""))
+        Cause(
+            field=str(cause.get("field") or ""),
+            message="" if withhold else str(cause.get("message") or ""),
+            reason=str(cause.get("reason") or ""),
+        )
         for cause in details.get("causes") or ()
     )
     sentence = str(body.get("message") or "")

@@ -1,14 +1,29 @@
 """From Kubernetes objects (JSON as the API server sends it) to views. Missing parts read as empty, never as errors."""
 
+import functools
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from llmfleet.api.names import ANNOTATION_RETIRED_AT, CONTAINER, LABEL_NAME, LABEL_REVISION
+from llmfleet.api.names import (
+    ANNOTATION_PAUSE,
+    ANNOTATION_RESTART,
+    ANNOTATION_RESTARTED_AT,
+    ANNOTATION_RETIRED_AT,
+    CONTAINER,
+    LABEL_NAME,
+    LABEL_REVISION,
+)
 from llmfleet.api.units import moment
-from llmfleet.observe.views import Child, DeploymentView, Failure, PodView, RevisionView, packed
+from llmfleet.observe.views import Child, DeploymentView, EnginePart, Failure, Orders, PodView, RevisionView, packed
 
 Object = Mapping[str, Any]
+
+_REQUEST_CHARACTERS: Final = 128
+_WHY_CHARACTERS: Final = 200
+_NO_ORDERS: Final = Orders()
 
 _NO_CONDITION: Object = {}
 
@@ -24,28 +39,43 @@ def service(obj: Object, digest: str) -> Child:
     return Child(**_identity(obj), revision=selector.get(LABEL_REVISION, ""), digest=digest)
 
 
+def orders(obj: Object) -> Orders:
+    """Return what the annotations of an LLMDeployment ask for. A text that is too long to echo is told by its hash."""
+    noted = _annotations(obj)
+    restart, pause = noted.get(ANNOTATION_RESTART, "").strip(), noted.get(ANNOTATION_PAUSE, "").strip()
+    if len(restart) > _REQUEST_CHARACTERS:
+        restart = hashlib.sha256(restart.encode()).hexdigest()
+    return Orders(restart, "" if pause.lower() == "false" else pause[:_WHY_CHARACTERS]) if restart or pause else _NO_ORDERS
+
+
 def deployment(obj: Object, digest: str) -> DeploymentView:
     """Return the view of a Deployment."""
-    failure = _condition(obj, "ReplicaFailure")
-    retired_at = (obj["metadata"].get("annotations") or {}).get(ANNOTATION_RETIRED_AT)
+    failure, spec = _condition(obj, "ReplicaFailure"), obj.get("spec", {})
+    template = spec.get("template") or {"metadata": {}}
+    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     return DeploymentView(
         **_identity(obj),
         revision=_labels(obj).get(LABEL_REVISION, ""),
         digest=digest,
-        replicas=obj.get("spec", {}).get("replicas", 1),
+        replicas=spec.get("replicas", 1),
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
-        retired_at=_moment(retired_at),
+        retired_at=_moment(_annotations(obj).get(ANNOTATION_RETIRED_AT)),
+        restart=_annotations(obj).get(ANNOTATION_RESTART, ""),
+        restarted_at=_moment(_annotations(template).get(ANNOTATION_RESTARTED_AT)),
+        surge=rolling.get("maxSurge", 1) != 0,
     )
 
 
 def controller_revision(obj: Object, digest: str) -> RevisionView:
     """Return the view of a ControllerRevision."""
+    data = obj.get("data") or {}
     return RevisionView(
         **_identity(obj),
         revision=_labels(obj).get(LABEL_REVISION, ""),
         digest=digest,
         number=obj.get("revision", 0),
-        packed=packed(obj.get("data") or {}),
+        packed=packed(data),
+        engine=_engine(data.get("template") or {}),
     )
 
 
@@ -71,6 +101,8 @@ def pod(obj: Object) -> PodView:
         failure=_failure(container),
         restarts=container.get("restartCount", 0),
         probe=_probe_address(obj),
+        restarted_at=_moment(_annotations(obj).get(ANNOTATION_RESTARTED_AT)),
+        engine=_engine(obj),
     )
 
 
@@ -90,6 +122,10 @@ def _labels(obj: Object) -> Object:
     return obj["metadata"].get("labels") or {}
 
 
+def _annotations(obj: Object) -> Object:
+    return (obj.get("metadata") or {}).get("annotations") or {}
+
+
 def _condition(obj: Object, kind: str) -> Object:
     conditions = obj.get("status", {}).get("conditions") or ()
     return next((condition for condition in conditions if condition["type"] == kind), _NO_CONDITION)
@@ -97,6 +133,39 @@ def _condition(obj: Object, kind: str) -> Object:
 
 def _moment(text: str | None) -> datetime | None:
     return moment(text) if text else None
+
+
+def _engine(pod_or_template: Object) -> EnginePart:
+    """Read what decides how the engine runs."""
+    spec = pod_or_template.get("spec") or {}
+    everything = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    container: Object = next((one for one in everything if one.get("name") == CONTAINER), {})
+    asked = container.get("resources") or {}
+    limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
+    # An empty value is no longer there when a pod comes back.
+    environment = [{key: value for key, value in variable.items() if value} for variable in container.get("env") or ()]
+    resources = {f"limits.{name}": amount for name, amount in limits.items()}
+    resources |= {f"requests.{name}": amount for name, amount in requests.items() if limits.get(name) != amount}
+    return _shared(
+        EnginePart(
+            image=container.get("image", ""),
+            arguments=_digest([container.get("command") or [], container.get("args") or []]),
+            environment=_digest([environment, container.get("envFrom") or []]),
+            resources=tuple(sorted(resources.items())),
+            containers=tuple(sorted(one.get("name", "") for one in everything)),
+        )
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _shared(part: EnginePart) -> EnginePart:
+    """Return the part that was seen first of those that are equal: a template and its pods share one."""
+    return part
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def _engine_status(status: Object) -> Object:

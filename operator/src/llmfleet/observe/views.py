@@ -39,11 +39,37 @@ class DeploymentView(Child):
     Attributes:
         refused: why pods could not be made (condition ReplicaFailure), else empty.
         retired_at: when it was relieved of serving, else None.
+        restart: value of the annotation llmfleet.dev/restart that it last answered or was made with, else empty.
+        restarted_at: when its engines were told to restart, else None.
+        surge: whether a successor may start while all engines are still there.
     """
 
     replicas: int
     refused: str
     retired_at: datetime | None
+    restart: str = ""
+    restarted_at: datetime | None = None
+    surge: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePart:
+    """What of a pod, or of a template, decides how its engine runs: to see what admission made of a pod.
+
+    Attributes:
+        image: of the engine's container.
+        arguments: digest of command and arguments.
+        environment: digest of the environment.
+        resources: what the engine's container asks for, such as ("limits.memory", "64Gi"), sorted; requests that
+            equal their limit are left out, because the API server fills those in.
+        containers: names of all containers, init containers included, sorted.
+    """
+
+    image: str = ""
+    arguments: str = ""
+    environment: str = ""
+    resources: tuple[tuple[str, str], ...] = ()
+    containers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +79,12 @@ class RevisionView(Child):
     Attributes:
         number: grows with every revision of one LLMDeployment.
         packed: ``data``, packed.
+        engine: what its template says of the engine.
     """
 
     number: int
     packed: bytes
+    engine: EnginePart = EnginePart()
 
     @property
     def data(self) -> dict[str, Any]:
@@ -92,6 +120,8 @@ class PodView:
         unschedulable: the scheduler's message while there is no node, else empty.
         waiting: the container's waiting reason and message, empty strings while it runs.
         probe: host:port of the launcher's own server, empty where the engine has none or no address yet.
+        restarted_at: the restart that made it, None where none did.
+        engine: what admission left of the template's engine.
     """
 
     namespace: str
@@ -108,6 +138,21 @@ class PodView:
     failure: Failure | None
     restarts: int
     probe: str
+    restarted_at: datetime | None = None
+    engine: EnginePart = EnginePart()
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the annotations of an LLMDeployment ask for.
+
+    Attributes:
+        restart: any text; a new one means that the engines shall restart. Empty for none.
+        pause: why llmfleet shall leave the object alone; empty where it shall not.
+    """
+
+    restart: str = ""
+    pause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +171,7 @@ class Snapshot:
         revision: hash of the revision that the spec asks for.
         refusal: why the spec cannot be carried out, else None; then ``spec`` is None.
         phases: what the launcher of a pod last said it does, by pod uid.
+        orders: what its annotations ask for.
     """
 
     namespace: str
@@ -143,6 +189,7 @@ class Snapshot:
     revisions: Mapping[str, RevisionView]
     pods: tuple[PodView, ...]
     phases: Mapping[str, str]
+    orders: Orders = Orders()
 
     def pods_of(self, revision: str) -> tuple[PodView, ...]:
         """Return the pods of one revision that are not on their way out."""

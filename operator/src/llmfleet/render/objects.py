@@ -8,6 +8,8 @@ from typing import Any
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.names import (
+    ANNOTATION_RESTART,
+    ANNOTATION_RESTARTED_AT,
     ANNOTATION_RETIRED_AT,
     API_VERSION,
     APP,
@@ -61,7 +63,15 @@ def controller_revision(owner: Owner, revision: str, number: int, data: Mapping[
 
 
 def deployment(
-    owner: Owner, revision: str, data: Mapping[str, Any], *, replicas: int, retired_at: datetime | None
+    owner: Owner,
+    revision: str,
+    data: Mapping[str, Any],
+    *,
+    replicas: int,
+    retired_at: datetime | None = None,
+    restart: str = "",
+    restarted_at: datetime | None = None,
+    surge: bool = True,
 ) -> dict[str, Any]:
     """Return the Deployment of one revision.
 
@@ -71,10 +81,13 @@ def deployment(
         data: what its ControllerRevision keeps.
         replicas: engines wanted.
         retired_at: when it was relieved of serving, None while it serves or is to serve.
+        restart: the restart that it answered or was made with, empty for none.
+        restarted_at: when its engines were told to restart, None where they never were.
+        surge: whether a successor comes before an engine goes, or after it.
     """
     metadata = _metadata(owner, child_name(owner, revision), labels(owner.name, revision))
-    if retired_at is not None:
-        metadata["annotations"] = {ANNOTATION_RETIRED_AT: timestamp(retired_at)}
+    if annotations := _annotations({ANNOTATION_RESTART: restart, ANNOTATION_RETIRED_AT: retired_at}):
+        metadata["annotations"] = annotations
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -83,11 +96,28 @@ def deployment(
             "replicas": replicas,
             "progressDeadlineSeconds": data["progressDeadlineSeconds"],
             "selector": {"matchLabels": selector(owner.name, revision)},
-            # The template never changes; should somebody change it, no engine goes before its successor is ready.
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": data["template"],
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": int(surge), "maxUnavailable": int(not surge)},
+            },
+            "template": _template(data["template"], restarted_at),
         },
     }
+
+
+def _template(resolved: Mapping[str, Any], restarted_at: datetime | None) -> Mapping[str, Any]:
+    """Return the revision's template; only a restart adds something to it, ever."""
+    if restarted_at is None:
+        return resolved
+    metadata = resolved["metadata"]
+    annotations = {**metadata.get("annotations", {}), **_annotations({ANNOTATION_RESTARTED_AT: restarted_at})}
+    return {**resolved, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _annotations(values: Mapping[str, str | datetime | None]) -> dict[str, str]:
+    """Return the annotations that have a value, moments as text."""
+    texts = {key: timestamp(value) if isinstance(value, datetime) else value for key, value in values.items()}
+    return {key: text for key, text in texts.items() if text}
 
 
 def service(owner: Owner, revision: str) -> dict[str, Any]:

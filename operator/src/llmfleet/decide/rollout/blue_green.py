@@ -16,6 +16,7 @@ from types import MappingProxyType
 from llmfleet.api.deployment import Spec
 from llmfleet.api.reasons import Reason
 from llmfleet.decide.health import Health, health
+from llmfleet.decide.restart import waiting_since
 from llmfleet.observe.views import DeploymentView, Snapshot
 
 
@@ -44,7 +45,7 @@ def roles(snapshot: Snapshot, spec: Spec, now: datetime) -> Roles:
     current = serving(snapshot)
     stable = target if _takes_over(snapshot, spec, current, fares) else current
     moments: list[datetime] = []
-    overdue = _overdue(fares, spec, now, moments)
+    overdue = _overdue(snapshot, fares, spec, now, moments)
     retired, removed = {}, {}
     for revision, deployment in sorted(snapshot.deployments.items()):
         if revision in (stable, target):
@@ -88,11 +89,12 @@ def _takes_over(snapshot: Snapshot, spec: Spec, current: str, fares: Health) -> 
     return fares.ready > 0 and snapshot.ready(current) == 0
 
 
-def _overdue(fares: Health, spec: Spec, now: datetime, moments: list[datetime]) -> bool:
+def _overdue(snapshot: Snapshot, fares: Health, spec: Spec, now: datetime, moments: list[datetime]) -> bool:
     """Compare with startup.deadline; a deadline still to come is noted in ``moments``."""
-    if fares.starting_since is None or fares.ready >= spec.replicas:
+    since = fares.starting_since if fares.ready < spec.replicas else waiting_since(snapshot, snapshot.revision)
+    if since is None:
         return False
-    deadline = fares.starting_since + timedelta(seconds=spec.startup_deadline_s)
+    deadline = since + timedelta(seconds=spec.startup_deadline_s)
     if deadline > now:
         moments.append(deadline)
     return deadline <= now
