@@ -95,6 +95,8 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "progressDeadlineSeconds": data["progressDeadlineSeconds"],
+            # Its ReplicaSets differ by restarts only: there is nothing to go back to.
+            "revisionHistoryLimit": 0,
             "selector": {"matchLabels": selector(owner.name, revision)},
             "strategy": {
                 "type": "RollingUpdate",

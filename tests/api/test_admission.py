@@ -1,0 +1,312 @@
+"""What stands between our objects and etcd: quotas, LimitRanges, PodSecurity, policies, webhooks, the namespace.
+
+Whatever refuses or changes something is named in the status in the API server's own words, and nothing loops.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster, ClusterError
+from tests.models import Models
+from tests.operator_process import OperatorProcess
+
+pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
+
+ADMISSION = "admissionregistration.k8s.io/v1"
+
+
+@pytest.fixture
+def models(crds: Cluster, namespace: str) -> Models:
+    return Models(crds, namespace)
+
+
+class Policies:
+    """Admission policies and webhooks for the namespace of one test."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self._made: list[str] = []
+
+    def refuse(self, group: str, resource: str, operation: str, message: str) -> None:
+        """Refuse an operation by a ValidatingAdmissionPolicy."""
+        validations = [{"expression": "false", "message": message}]
+        self._policy("Validating", group, resource, [operation], {"validations": validations})
+
+    def mutate(self, group: str, resource: str, operations: list[str], expression: str) -> None:
+        """Change objects by a MutatingAdmissionPolicy."""
+        mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
+        self._policy("Mutating", group, resource, operations, {"mutations": [mutation], "reinvocationPolicy": "Never"})
+
+    def break_webhook(self, group: str, resource: str) -> None:
+        """Ask a webhook that does not answer, and refuse what it was not asked about."""
+        hook = {
+            "name": "guard.example.com",
+            "clientConfig": {"url": "https://127.0.0.1:1/guard"},
+            "rules": [self._rule(group, resource, ["CREATE"])],
+            "namespaceSelector": self._selector(),
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        self._make("ValidatingWebhookConfiguration", {"webhooks": [hook]})
+
+    def drop(self) -> None:
+        """Take them all away."""
+        while self._made:
+            self._cluster.kubectl("delete", self._made.pop(), self._namespace, "--ignore-not-found")
+
+    def _policy(self, kind: str, group: str, resource: str, operations: list[str], what: dict[str, Any]) -> None:
+        rules = [self._rule(group, resource, operations)]
+        constraints = {"resourceRules": rules, "namespaceSelector": self._selector()}
+        spec = {"failurePolicy": "Fail", "matchConstraints": constraints, **what}
+        self._make(f"{kind}AdmissionPolicy", {"spec": spec})
+        binding: dict[str, Any] = {"policyName": self._namespace}
+        if kind == "Validating":
+            binding["validationActions"] = ["Deny"]
+        self._make(f"{kind}AdmissionPolicyBinding", {"spec": binding})
+
+    @staticmethod
+    def _rule(group: str, resource: str, operations: list[str]) -> dict[str, Any]:
+        return {"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": operations}
+
+    def _selector(self) -> dict[str, Any]:
+        return {"matchLabels": {"kubernetes.io/metadata.name": self._namespace}}
+
+    def _make(self, kind: str, rest: dict[str, Any]) -> None:
+        made = {"apiVersion": ADMISSION, "kind": kind, "metadata": {"name": self._namespace}, **rest}
+        self._cluster.kubectl("apply", "-f", "-", input=json.dumps(made))
+        self._made.append(kind.lower())
+
+
+@pytest.fixture
+def policies(crds: Cluster, namespace: str) -> Iterator[Policies]:
+    made = Policies(crds, namespace)
+    yield made
+    made.drop()
+
+
+def in_force(models: Models, probe: Callable[[], bool]) -> None:
+    """The API server takes a moment to know a policy; everything before would pass it by."""
+    models.wait(probe, "the policy is in force")
+
+
+def limit(models: Models, kind: str, **spec: Any) -> None:
+    made = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "tight"}, "spec": spec}
+    models.kubectl("apply", "-f", "-", stdin=json.dumps(made))
+
+
+def tell(models: Models, state: str, *words: str) -> None:
+    models.wait(lambda: models.status().get("state") == state, f"state {state}")
+    for said in words:
+        models.wait(lambda said=said: said in models.status()["summary"], f"the sentence says {said!r}", within_s=5)
+
+
+# --- refused pods ----------------------------------------------------------------------------------------------------
+
+
+def test_a_quota_for_pods_is_named_and_a_restart_tries_again_at_once(models: Models) -> None:
+    limit(models, "ResourceQuota", hard={"pods": "1"})
+    models.apply(replicas=2)
+    tell(models, "Partial: PodRefused", "exceeded quota: tight")
+    assert models.answer("Available")["status"] == "True"
+    limit(models, "ResourceQuota", hard={"pods": "5"})
+    models.kubectl("annotate", "llm/chat", "llmfleet.dev/restart=quota-raised")
+    assert models.wait_ready()["ready"] == "2/2"
+
+
+def test_a_limit_range_that_refuses_is_named(models: Models) -> None:
+    limit(models, "LimitRange", limits=[{"type": "Container", "max": {"memory": "1Gi"}}])
+    models.apply(resources={"memory": "64Gi"})
+    tell(models, "PodRefused", "maximum memory usage per Container is 1Gi, but limit is 64Gi")
+
+
+def test_a_limit_range_that_adds_a_limit_is_named(models: Models) -> None:
+    limit(models, "LimitRange", limits=[{"type": "Container", "default": {"memory": "512Mi"}}])
+    models.apply(image="play/crash:1")
+    tell(models, "EngineFailed", "changed the pods: resources.limits.memory 512Mi (asked: none)")
+
+
+def test_a_pod_security_level_is_named(models: Models) -> None:
+    models.kubectl("label", "namespace", models.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    models.apply(podTemplate={"securityContext": {"runAsNonRoot": False, "runAsUser": 0}})
+    tell(models, "PodRefused", 'violates PodSecurity "restricted:latest"', "runAsNonRoot")
+
+
+def test_a_policy_that_refuses_pods_is_named(models: Models, policies: Policies) -> None:
+    policies.refuse("", "pods", "CREATE", "no engines on Fridays")
+    in_force(models, lambda: _refuses(models, "run", "probe", "--image=play/ok"))
+    models.apply()
+    tell(models, "PodRefused", "no engines on Fridays")
+
+
+def test_a_webhook_for_pods_that_does_not_answer_is_named(models: Models, policies: Policies) -> None:
+    policies.break_webhook("", "pods")
+    in_force(models, lambda: _refuses(models, "run", "probe", "--image=play/ok"))
+    models.apply()
+    tell(models, "PodRefused", "failed calling webhook", "guard.example.com")
+
+
+def _refuses(models: Models, *arguments: str) -> bool:
+    """Say whether the API server refuses what kubectl would do; nothing is done."""
+    try:
+        models.kubectl(*arguments, "--dry-run=server")
+    except ClusterError as error:
+        return "denied" in str(error) or "webhook" in str(error)
+    return False
+
+
+# --- refused objects of ours -----------------------------------------------------------------------------------------
+
+
+def test_a_quota_for_deployments_is_named_and_kept_to_when_it_is_raised(models: Models) -> None:
+    limit(models, "ResourceQuota", hard={"count/deployments.apps": "0"})
+    models.wait(lambda: models.get("resourcequota", "tight").get("status", {}).get("used"), "the quota is in force")
+    models.apply()
+    tell(models, "Rejected", "the API server refuses Deployment chat-", "exceeded quota: tight")
+    assert models.answer("Stalled")["reason"] == "Rejected"
+    limit(models, "ResourceQuota", hard={"count/deployments.apps": "5"})
+    models.wait_ready()
+
+
+def test_a_policy_that_refuses_deployments_is_named(models: Models, policies: Policies) -> None:
+    policies.refuse("apps", "deployments", "CREATE", "no models on Fridays")
+    in_force(models, lambda: _refuses(models, "create", "deployment", "probe", "--image=play/ok"))
+    models.apply()
+    tell(models, "Rejected", "no models on Fridays")
+
+
+def test_a_webhook_for_deployments_that_does_not_answer_is_named(models: Models, policies: Policies) -> None:
+    policies.break_webhook("apps", "deployments")
+    in_force(models, lambda: _refuses(models, "create", "deployment", "probe", "--image=play/ok"))
+    models.apply()
+    tell(models, "Rejected", "failed calling webhook", "guard.example.com")
+
+
+def test_a_refused_deletion_of_an_old_revision_is_named_and_the_new_one_serves(
+    models: Models, policies: Policies
+) -> None:
+    models.apply(rollout={"retainStable": "1s"})
+    old = models.wait_ready()["stable"]["revision"]
+    policies.refuse("apps", "deployments", "DELETE", "nothing goes on Fridays")
+    in_force(models, lambda: _refuses(models, "delete", "deployment", f"chat-{old}"))
+    models.apply(image="play/ok:2", rollout={"retainStable": "1s"})
+    tell(models, "Rejected", "the API server refuses the deletion of Deployment", "nothing goes on Fridays")
+    assert models.selected() != old
+    assert models.answer("Available")["status"] == "True"
+
+
+# --- objects that something changes ----------------------------------------------------------------------------------
+
+DEADLINE = "Object{spec: Object.spec{progressDeadlineSeconds: 4321}}"
+COUNTER = (
+    "Object{spec: Object.spec{progressDeadlineSeconds: "
+    "4321 + (oldObject == null ? 0 : int(object.metadata.generation))}}"
+)
+
+
+def _mutates(models: Models) -> bool:
+    command = ("create", "deployment", "probe", "--image=play/ok", "--dry-run=server", "-o", "json")
+    return json.loads(models.kubectl(*command))["spec"]["progressDeadlineSeconds"] >= 4321
+
+
+def test_what_a_policy_makes_of_a_deployment_is_named_and_does_not_loop_also_after_a_restart(
+    models: Models, policies: Policies, operator: OperatorProcess
+) -> None:
+    policies.mutate("apps", "deployments", ["CREATE", "UPDATE"], DEADLINE)
+    in_force(models, lambda: _mutates(models))
+    models.apply()
+    models.wait_ready()
+    words = "changes spec.progressDeadlineSeconds of Deployment chat-"
+    models.wait(lambda: words in models.answer("Ready")["message"], "the field is named")
+    before = _deployment(models)
+    operator.stop()
+    operator.start()
+    models.apply(name="other")
+    models.wait_ready("other")
+    models.wait(lambda: words in models.answer("Ready")["message"], "the field is named again")
+    assert _deployment(models)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert "Repaired" not in models.kubectl("get", "events")
+
+
+def test_a_policy_that_changes_a_deployment_differently_each_time_does_not_loop(
+    models: Models, policies: Policies
+) -> None:
+    policies.mutate("apps", "deployments", ["CREATE", "UPDATE"], COUNTER)
+    in_force(models, lambda: _mutates(models))
+    models.apply()
+    models.wait_ready()
+    models.kubectl("scale", "llm/chat", "--replicas=2")
+    models.wait(lambda: models.status()["ready"] == "2/2", "it is scaled")
+    generation = _deployment(models)["metadata"]["generation"]
+    models.apply(name="other")
+    models.wait_ready("other")
+    assert _deployment(models)["metadata"]["generation"] <= generation + 3
+
+
+def _deployment(models: Models, name: str = "chat") -> dict[str, Any]:
+    return next(item for item in models.items("deployments") if item["metadata"]["labels"]["llmfleet.dev/name"] == name)
+
+
+def test_what_a_policy_makes_of_pods_is_named(models: Models, policies: Policies) -> None:
+    sidecar = 'Object.spec.containers{name: "agent", image: "play/ok"}'
+    policies.mutate("", "pods", ["CREATE"], f"Object{{spec: Object.spec{{containers: [{sidecar}]}}}}")
+    command = ("run", "probe", "--image=play/ok", "--dry-run=server", "-o", "json")
+    in_force(models, lambda: len(json.loads(models.kubectl(*command))["spec"]["containers"]) == 2)
+    models.apply()
+    models.wait_ready()
+    models.wait(lambda: "changed the pods: container agent" in models.answer("Ready")["message"], "it is named")
+
+
+def test_who_changes_an_object_back_each_time_is_named_and_answered_ever_more_slowly(models: Models) -> None:
+    models.apply()
+    models.wait_ready()
+    name = _deployment(models)["metadata"]["name"]
+
+    def contested() -> bool:
+        """Scale our Deployment each time that it is put back, as an autoscaler would."""
+        if _deployment(models)["spec"]["replicas"] == 1:
+            models.kubectl("scale", "deployment", name, "--replicas=2")
+        return models.status()["state"] == "Contested"
+
+    models.wait(contested, "the dispute is told")
+    assert f"kubectl changes spec.replicas of Deployment {name}" in models.status()["summary"]
+    assert models.answer("Available")["status"] == "True"
+    models.wait(lambda: _deployment(models)["spec"]["replicas"] == 1, "it is put back after a pause")
+    models.kubectl("scale", "llm/chat", "--replicas=3")
+    models.wait(lambda: models.status()["ready"] == "3/3", "what the user wants comes through meanwhile")
+
+
+# --- a namespace that goes -------------------------------------------------------------------------------------------
+
+
+def test_a_namespace_that_goes_gets_no_storm_of_writes(
+    models: Models, policies: Policies, cluster: Cluster, operator: OperatorProcess
+) -> None:
+    models.apply()
+    models.wait_ready()
+    # Something holds the LLMDeployment, so that the namespace stays for a while.
+    policies.refuse("llmfleet.dev", "llmdeployments", "DELETE", "held")
+    in_force(models, lambda: _refuses(models, "delete", "llm", "chat"))
+    cluster.kubectl("delete", "namespace", models.namespace, "--wait=false")
+    tell(models, "NamespaceTerminating", f"namespace {models.namespace} is being deleted")
+    refused, told = _refused_applies(cluster), len(operator.lines())
+    other = Models(cluster, "default")
+    other.apply(name="bystander")
+    other.wait_ready("bystander")
+    other.kubectl("delete", "llm", "bystander")
+    assert _refused_applies(cluster) - refused <= 2
+    mine = [line for line in operator.lines()[told:] if line.get("key") == f"{models.namespace}/chat"]
+    assert [line for line in mine if line["level"] != "INFO"] == []
+    policies.drop()
+    models.wait(lambda: models.namespace not in cluster.kubectl("get", "namespaces"), "it is gone", within_s=60)
+
+
+def _refused_applies(cluster: Cluster) -> int:
+    """How many server-side applies the API server has answered with 403 so far."""
+    metrics = cluster.kubectl("get", "--raw", "/metrics")
+    found = re.findall(r'^apiserver_request_total\{code="403",.*verb="APPLY".*\} (\d+)', metrics, re.MULTILINE)
+    return sum(map(int, found))
