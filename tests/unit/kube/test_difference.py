@@ -63,3 +63,14 @@ def test_a_lost_item_and_a_lost_label_are_named() -> None:
     bare["metadata"]["labels"] = {}
     paths = {found.path for found in differences(APPLIED, bare, "llmfleet")}
     assert paths == {"spec.template.spec.containers[engine]", "metadata.labels.a"}
+
+
+def test_items_without_a_name_are_told_by_what_they_have_or_their_place() -> None:
+    spread = [{"topologyKey": "zone", "maxSkew": 1}, {"topologyKey": "host", "maxSkew": 1}]
+    rules = [{"verbs": ["get"]}, {"verbs": ["list"]}]
+    applied = {"spec": {"spread": spread, "rules": rules}}
+    same = {"spec": {"spread": spread, "rules": rules}, "metadata": {}}
+    other = {"spec": {"spread": [spread[1], {**spread[0], "maxSkew": 2}], "rules": [rules[0], {"verbs": ["watch"]}]}}
+    assert differences(applied, same, "llmfleet") == ()
+    paths = [found.path for found in differences(applied, {**other, "metadata": {}}, "llmfleet")]
+    assert paths == ["spec.spread[zone].maxSkew", "spec.rules[1].verbs"]

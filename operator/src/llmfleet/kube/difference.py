@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _IDENTITY = ("apiVersion", "kind")
 _METADATA_IDENTITY = ("name", "namespace", "uid", "resourceVersion")
-_KEYS = ("name", "containerPort", "port", "mountPath", "uid", "key")
+_KEYS = ("mountPath", "name", "containerPort", "port", "uid", "topologyKey", "key")
 
 Owners = list[tuple[str, Any]]
 """Field managers with what each owns below the place that is looked at (fieldsV1)."""
@@ -49,10 +49,12 @@ def _compare(applied: Any, live: Any, owners: Owners, path: str) -> Iterator[Dif
         for key, value in applied.items():
             yield from _compare(value, live.get(key), _below(owners, f"f:{key}"), f"{path}.{key}" if path else key)
     elif applied and isinstance(applied, list) and isinstance(live, list) and isinstance(applied[0], dict):
-        for item in applied:
+        for index, item in enumerate(applied):
             key = next((name for name in _KEYS if name in item), "")
-            same = next((other for other in live if isinstance(other, dict) and other.get(key) == item.get(key)), None)
-            yield from _compare(item, same, _item(owners, item), f"{path}[{item.get(key, '')}]")
+            same = next((other for other in live if key and other.get(key) == item[key]), None)
+            if not key and index < len(live):
+                same = live[index]
+            yield from _compare(item, same, _item(owners, item), f"{path}[{item[key] if key else index}]")
     elif (applied or None) != (live or None):
         yield Difference(path, next((name for name, _ in owners), ""))
 
