@@ -255,7 +255,7 @@ def test_a_spec_that_cannot_be_read_is_told_under_a_pause_as_well() -> None:
 
 def test_what_admission_made_of_the_pods_is_told_where_they_fail_and_where_they_run() -> None:
     asked, got = EnginePart(image="ours:1"), EnginePart(image="mirror/ours:1")
-    remembered = RevisionView(**child("ControllerRevision", NEW), number=1, data={}, engine=asked)
+    remembered = RevisionView(**child("ControllerRevision", NEW), number=1, packed=b"", engine=asked)
 
     def with_pod(**more: object) -> Status:
         world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, engine=got, **more),))

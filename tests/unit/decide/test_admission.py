@@ -12,7 +12,7 @@ ASKED = EnginePart("ours:1", "a", "e", (("limits.memory", "64Gi"), ("requests.cp
 
 
 def world(*got: EnginePart) -> Snapshot:
-    remembered = RevisionView(**child("ControllerRevision", "r"), number=1, data={}, engine=ASKED)
+    remembered = RevisionView(**child("ControllerRevision", "r"), number=1, packed=b"", engine=ASKED)
     pods = tuple(pod("r", number, engine=engine) for number, engine in enumerate(got))
     return replace(snapshot(deployments=(deployment("r"),), pods=pods), revisions={"r": remembered})
 

@@ -45,7 +45,9 @@ def orders(obj: Object) -> Orders:
     restart, pause = noted.get(ANNOTATION_RESTART, "").strip(), noted.get(ANNOTATION_PAUSE, "").strip()
     if len(restart) > _REQUEST_CHARACTERS:
         restart = hashlib.sha256(restart.encode()).hexdigest()
-    return Orders(restart, "" if pause.lower() == "false" else pause[:_WHY_CHARACTERS]) if restart or pause else _NO_ORDERS
+    return (
+        Orders(restart, "" if pause.lower() == "false" else pause[:_WHY_CHARACTERS]) if restart or pause else _NO_ORDERS
+    )
 
 
 def deployment(obj: Object, digest: str) -> DeploymentView:
