@@ -56,3 +56,11 @@ def test_nothing_is_told_in_a_namespace_that_goes() -> None:
     plan, refusal = decide(seen, NOW), Refusal(Reason.NAMESPACE_TERMINATING, "namespace team is being deleted")
     status = summarise(seen, plan, refusal, outdated=False, now=NOW)
     assert list(narrate(seen, plan.steps, status)) == []
+
+
+def test_it_is_told_when_users_cease_to_be_served() -> None:
+    serving, _ = told(world(ready=True))
+    unready, first = told(world(serving))
+    _, again = told(world(unready))
+    assert ("Warning", "NoReadyEngine") in first
+    assert again == []

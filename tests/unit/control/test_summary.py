@@ -229,7 +229,7 @@ def test_a_pause_is_told_with_its_reason_and_what_serves_is_told_too() -> None:
         "Ready": "False",
         "Paused": "True",
         "EnginesReady": "False",
-        "CapacityAvailable": "True",
+        "CapacityAvailable": "Unknown",
         "ConfigValid": "True",
     }
 
@@ -244,7 +244,7 @@ def test_an_object_made_under_a_pause_says_that_nothing_serves() -> None:
     status = status_of(snapshot(orders=Orders(pause="true")))
     assert status.summary.startswith("Not serving chat. Paused by")
     assert status.stable is None
-    assert condition(status, "Available").message == "No engine is ready."
+    assert condition(status, "Available").message.startswith("No Service of this LLMDeployment leads to its engines")
 
 
 def test_a_spec_that_cannot_be_read_is_told_under_a_pause_as_well() -> None:
@@ -271,3 +271,51 @@ def test_what_a_policy_makes_of_our_objects_is_told() -> None:
     said = "A webhook or policy of the cluster changes spec.replicas of Deployment chat whenever it is written."
     status = summarise(world, decide(world, NOW), None, outdated=False, now=NOW, altered=(said,))
     assert condition(status, "Ready").message.endswith(said)
+
+
+def test_users_who_reach_nothing_are_not_called_served() -> None:
+    world = snapshot(
+        remembered=(NEW,), deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),), status=serving_status(NEW)
+    )
+    taken = Refusal(Reason.NAME_TAKEN, "Service chat exists and does not belong to this LLMDeployment")
+    status = status_of(world, taken)
+    assert answers(status)["Available"] == "False"
+    assert status.summary.startswith("Not serving chat. Service chat exists")
+    assert status.stable.revision == NEW, "it is still the way back"
+
+
+def test_a_switch_that_was_refused_is_not_told_as_made() -> None:
+    both = (pod(OLD, ready=True), pod(NEW, ready=True))
+    world = snapshot(serving=OLD, deployments=(deployment(OLD), deployment(NEW)), pods=both)
+    status = status_of(world, Refusal(Reason.REJECTED, "the API server refuses Service chat: policy"))
+    assert status.stable.revision == OLD
+    assert f"on 1/1 replicas of {OLD}" in status.summary
+    assert answers(status)["Available"] == "True"
+
+
+def test_an_engine_without_a_node_shows_beside_another_trouble() -> None:
+    pods = (
+        pod(NEW, 0, waiting=("ErrImagePull", "not found")),
+        pod(NEW, 1, scheduled_at=None, unschedulable="0/3 nodes"),
+    )
+    status = status_of(snapshot(stored_spec(replicas=2), serving=NEW, deployments=(deployment(NEW, 2),), pods=pods))
+    assert condition(status, "EnginesReady").reason == "ImagePullFailed"
+    assert answers(status)["CapacityAvailable"] == "False"
+
+
+def test_before_there_are_pods_nobody_knows_whether_there_is_room() -> None:
+    assert answers(status_of(snapshot()))["CapacityAvailable"] == "Unknown"
+
+
+def test_a_missing_secret_is_a_fault_of_the_configuration() -> None:
+    lacking = pod(NEW, waiting=("CreateContainerConfigError", 'secret "hf" not found'))
+    status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(lacking,)))
+    assert condition(status, "ConfigValid").reason == "ConfigMissing"
+    assert 'secret "hf" not found' in condition(status, "ConfigValid").message
+
+
+def test_an_engine_that_was_ready_is_not_called_starting() -> None:
+    blip = pod(NEW, scheduled_at=NOW - timedelta(days=2), unready_since=NOW - timedelta(seconds=1), started=True)
+    status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(blip,)))
+    assert status.state == "NotReady"
+    assert "do not answer their readiness probe (0/1 ready)" in status.summary

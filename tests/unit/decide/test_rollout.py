@@ -1,5 +1,6 @@
 """Blue-green: who serves at which moment, told as situations."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -59,6 +60,38 @@ def test_one_ready_engine_is_better_than_a_dead_revision() -> None:
     world = {"serving": OLD, "deployments": (deployment(OLD, 2), deployment(NEW, 2))}
     plan = decide(snapshot(TWO, **world, pods=(pod(OLD, 0), pod(NEW, 0, ready=True), pod(NEW, 1))), NOW)
     assert plan.stable == NEW
+    assert removed(plan) == [], "its engines are loaded and may be ready again in a second"
+
+
+def test_a_relieved_revision_whose_engine_fails_for_a_moment_stays_the_way_back() -> None:
+    world = {"serving": NEW, "deployments": (deployment(OLD, retired_at=NOW - timedelta(minutes=1)), deployment(NEW))}
+    plan = decide(snapshot(**world, pods=(pod(NEW, ready=True), pod(OLD))), NOW)
+    assert removed(plan) == []
+
+
+def test_what_serves_comes_first_so_that_a_refused_target_does_not_keep_it_from_growing() -> None:
+    world = {"serving": OLD, "deployments": (deployment(OLD, 1),), "pods": (pod(OLD, ready=True),)}
+    plan = decide(snapshot(TWO, **world), NOW)
+    first = plan.steps[0]
+    assert isinstance(first, RunRevision)
+    assert (first.revision, first.replicas) == (OLD, 2)
+
+
+def test_a_revision_whose_template_was_taken_away_is_never_made_from_another_spec() -> None:
+    world = snapshot(
+        serving=NEW,
+        deployments=(deployment(OLD, retired_at=NOW), deployment(NEW)),
+        remembered=(NEW,),
+        pods=(pod(NEW, ready=True), pod(OLD, ready=True)),
+    )
+    assert OLD not in runs(decide(world, NOW))
+
+
+def test_an_engine_that_was_ready_for_long_is_not_overdue_when_it_fails_for_a_moment() -> None:
+    blip = pod(NEW, scheduled_at=NOW - timedelta(days=2), unready_since=NOW - timedelta(seconds=1), started=True)
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(blip,))
+    assert not decide(world, NOW).overdue
+    assert decide(world, NOW + timedelta(minutes=31)).overdue
 
 
 def test_a_revision_that_never_becomes_ready_is_overdue_and_the_old_one_goes_on() -> None:
@@ -133,10 +166,26 @@ def test_a_relieved_revision_makes_room_when_the_new_one_finds_none() -> None:
         "serving": OLDER,
         "deployments": (deployment(OLDER), deployment(OLD, retired_at=NOW), deployment(NEW)),
     }
-    full = pod(NEW, scheduled_at=None, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
-    plan = decide(snapshot(**world, pods=(pod(OLDER, ready=True), pod(OLD, ready=True), full)), NOW)
-    assert removed(plan) == [OLD]
-    assert plan.stable == OLDER
+    serve = (pod(OLDER, ready=True), pod(OLD, ready=True))
+    full = pod(NEW, scheduled_at=None, unscheduled_since=NOW, unschedulable="3 Insufficient nvidia.com/gpu.")
+    at_once = decide(snapshot(**world, pods=(*serve, full)), NOW)
+    assert removed(at_once) == [], "a cluster that adds nodes gets a minute for it"
+    assert at_once.revisit_s == 60
+    later = decide(snapshot(**world, pods=(*serve, full)), NOW + timedelta(seconds=60))
+    assert removed(later) == [OLD]
+    assert later.stable == OLDER
+
+
+def test_no_room_is_made_where_room_is_not_what_lacks() -> None:
+    world = {
+        "serving": OLDER,
+        "deployments": (deployment(OLDER), deployment(OLD, retired_at=NOW), deployment(NEW)),
+    }
+    lost = pod(NEW, scheduled_at=None, unscheduled_since=NOW, unschedulable='persistentvolumeclaim "m" not found')
+    plan = decide(
+        snapshot(**world, pods=(pod(OLDER, ready=True), pod(OLD, ready=True), lost)), NOW + timedelta(minutes=5)
+    )
+    assert removed(plan) == []
 
 
 def test_scaling_changes_the_new_and_the_serving_revision_alike() -> None:
@@ -178,12 +227,20 @@ def test_a_service_that_somebody_pointed_elsewhere_comes_back() -> None:
     assert plan.stable == OLD
 
 
+def test_what_serves_is_put_right_also_when_the_spec_cannot_be_read() -> None:
+    world = snapshot(serving=OLD, remembered=(OLD,), deployments=(), status=serving_status(OLD))
+    plan = decide(replace(world, spec=None), NOW)
+    assert runs(plan) == {OLD: 1}
+
+
 def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
     world = snapshot(serving=OLD, deployments=(deployment(OLD),), pods=(pod(OLD, ready=True),), spec=None)
     unreadable = world.__class__(**{name: getattr(world, name) for name in world.__slots__} | {"spec": None})
     plan = decide(unreadable, NOW)
-    assert plan.steps == ()
     assert plan.stable == OLD
+    assert runs(plan) == {OLD: 1}
+    assert [step.revision for step in plan.steps if isinstance(step, PointService)] == [OLD]
+    assert len(plan.steps) == 2
 
 
 def test_history_is_forgotten_beyond_its_limit_but_not_what_runs() -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from llmfleet.api.deployment import Spec
 from llmfleet.api.names import KIND, MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.control.cache import Cache
@@ -86,7 +85,7 @@ class Executor:
         self._images = images
 
     async def carry_out(self, snapshot: Snapshot, plan: Plan, memory: Memory) -> Outcome:
-        """Carry out a plan step by step; the first refusal ends it, a dispute about one object does not.
+        """Carry out a plan step by step. A refusal ends what is done for its revision, not what is done for others.
 
         Raises:
             OwnerGone: There is nothing to do any more.
@@ -94,14 +93,18 @@ class Executor:
             ApiError: The API server could not be asked; try again.
         """
         done: list[Step] = []
-        spec = snapshot.spec
-        works = [work for step in plan.steps for work in self._work(snapshot, spec, step)] if spec else []
-        try:
-            for work in works:
+        refusals: dict[str, Refusal] = {}
+        works = [work for step in plan.steps for work in self._work(snapshot, step)]
+        for work in works:
+            if work.step.revision in refusals:
+                continue
+            try:
                 if await self._carry_out(snapshot, work, memory):
-                    done.append(work.step)  # noqa: PERF401 - a refusal must leave what was done before it
-        except _Refused as refused:
-            return Outcome(tuple(done), refused.refusal, _FOREIGN_LOOK_S)
+                    done.append(work.step)
+            except _Refused as refused:
+                refusals[work.step.revision] = refused.refusal
+        if refusals:
+            return Outcome(tuple(done), next(iter(refusals.values())), _FOREIGN_LOOK_S)
         present = [work.view.uid for work in works if work.view is not None]
         altered = tuple(said for uid in present if (said := memory.ledger.altered(uid)))
         for said, again_s in map(memory.ledger.dispute, present):
@@ -120,26 +123,31 @@ class Executor:
             lambda: objects.revision_data(owner, snapshot.revision, spec, self._images) != remembered.data,
         )
 
-    def _work(self, snapshot: Snapshot, spec: Spec, step: Step) -> "Iterator[_Work]":
+    def _work(self, snapshot: Snapshot, step: Step) -> "Iterator[_Work]":
         """Turn a step into objects to make or to delete."""
+        spec = snapshot.spec
         owner, revision = objects.Owner(snapshot.namespace, snapshot.name, snapshot.uid), step.revision
         name = objects.child_name(owner, revision)
         deployment, budget = snapshot.deployments.get(revision), snapshot.budgets.get(revision)
         remembered = snapshot.revisions.get(revision)
 
         def data() -> dict[str, Any]:
-            return dict(remembered.data if remembered else objects.revision_data(owner, revision, spec, self._images))
+            if remembered is not None:
+                return dict(remembered.data)
+            if spec is None or revision != snapshot.revision:
+                raise ValueError(f"revision {revision} of {name} is not on record, and today's spec is another one")
+            return objects.revision_data(owner, revision, spec, self._images)
 
         match step:
             case RememberRevision() if remembered is None:
                 number = 1 + max((view.number for view in snapshot.revisions.values()), default=0)
-                make = partial(objects.controller_revision, owner, revision, number, data())
+                make = partial(_controller_revision, owner, revision, number, data)
                 yield _Work(step, "ControllerRevision", name, None, make, (number, snapshot.generation))
             case RunRevision():
                 how = (step.replicas, step.retired_at, step.restart, step.restarted_at, step.surge)
                 run, inputs = partial(_deployment, owner, step, data), (remembered.digest if remembered else None, *how)
                 yield _Work(step, "Deployment", name, deployment, run, inputs)
-            case GuardRevision():
+            case GuardRevision() if spec is not None:
                 guard = partial(objects.disruption_budget, owner, revision, spec)
                 yield _Work(step, "PodDisruptionBudget", name, budget, guard, spec.disruption)
             case PointService():
@@ -275,6 +283,12 @@ class _Work:
     view: Child | None
     make: Callable[[], Mapping[str, Any]] | None = None
     inputs: Hashable = None
+
+
+def _controller_revision(
+    owner: objects.Owner, revision: str, number: int, data: Callable[[], Mapping[str, Any]]
+) -> dict[str, Any]:
+    return objects.controller_revision(owner, revision, number, data())
 
 
 def _deployment(owner: objects.Owner, step: RunRevision, data: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

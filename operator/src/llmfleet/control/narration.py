@@ -53,6 +53,10 @@ def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Itera
         if old is None or old.reason != condition.reason:
             told.add(condition.reason)
             yield Telling("Warning", condition.reason, condition.message)
+    serves, served = _by_type(status).get(ConditionType.AVAILABLE), before.get(ConditionType.AVAILABLE)
+    if serves is not None and served is not None and (serves.status, served.status) == ("False", "True"):
+        scaled = serves.reason == Reason.SCALED_TO_ZERO
+        yield Telling("Normal" if scaled else "Warning", serves.reason, serves.message)
     paused = _by_type(status).get(ConditionType.PAUSED)
     if paused is not None and ConditionType.PAUSED not in before:
         yield Telling("Normal", paused.reason, paused.message)

@@ -75,7 +75,9 @@ class Reconciler:
             log.info("%s", leaving)
             return 1.0
         outdated = self._executor.outdated(snapshot, memory)
-        status = summarise(snapshot, plan, outcome.refusal, outdated=outdated, now=now, altered=outcome.altered)
+        status = summarise(
+            snapshot, plan, outcome.refusal, outdated=outdated, now=now, done=outcome.done, altered=outcome.altered
+        )
         for step in outcome.done:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()

@@ -25,13 +25,16 @@ from llmfleet.observe.views import DeploymentView, Snapshot
 def decide(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide what shall be.
 
-    A spec that cannot be read, or a pause, changes nothing: what serves goes on serving. An object on its way out is
-    left to the garbage collector, which takes its children with it.
+    A pause changes nothing. A spec that cannot be read changes nothing either: what serves is kept as it was. An object
+    on its way out is left to the garbage collector, which takes its children with it.
     """
     spec = snapshot.spec
-    if spec is None or snapshot.deleting or snapshot.orders.pause:
+    if snapshot.deleting or snapshot.orders.pause:
         target = snapshot.revision if spec else ""
         return Plan(target=target, stable=serving(snapshot), overdue=False, steps=())
+    if spec is None:
+        stable = serving(snapshot)
+        return Plan(target="", stable=stable, overdue=False, steps=tuple(_keeping(snapshot, stable)))
     who = roles(snapshot, spec, now)
     acted, restarts_now = restart.acted(snapshot, who.stable, now)
     anew = acted if restarts_now else None
@@ -47,14 +50,14 @@ def decide(snapshot: Snapshot, now: datetime) -> Plan:
 
 
 def _serving(snapshot: Snapshot, spec: Spec, who: Roles, anew: Acted | None) -> Iterator[Step]:
-    """Bring up before switching, so that the Service never selects what is not there yet."""
+    """See to what serves first, and bring up before switching: the Service never selects what is not there yet."""
     target = snapshot.revision
+    if who.stable != target and who.stable in snapshot.revisions:
+        yield from _running(snapshot, spec, who.stable, anew)
     yield RememberRevision(target, Reason.NEW_REVISION, f"revision {target} is new")
     if snapshot.service is None:
         yield PointService(who.stable, Reason.NEW_REVISION, f"the Service selects revision {who.stable}")
-    for revision in dict.fromkeys((target, who.stable)):
-        if revision == target or revision in snapshot.revisions:
-            yield from _running(snapshot, spec, revision, anew if revision == who.stable else None)
+    yield from _running(snapshot, spec, target, anew if target == who.stable else None)
     if snapshot.service is not None:
         reason = Reason.REPAIRED if snapshot.service.revision == who.stable else Reason.SWITCHED
         yield PointService(who.stable, reason, f"the Service selects revision {who.stable}")
@@ -97,12 +100,32 @@ def _kept(snapshot: Snapshot, spec: Spec, existing: DeploymentView, anew: Acted 
     )
 
 
+def _keeping(snapshot: Snapshot, stable: str) -> Iterator[Step]:
+    """Put right what serves, without a spec: its template is on record, and its size is what it last was."""
+    existing, told = snapshot.deployments.get(stable), snapshot.status.stable if snapshot.status else None
+    if stable not in snapshot.revisions:
+        return
+    last = told if told is not None and told.revision == stable else existing
+    yield RunRevision(
+        stable,
+        Reason.REPAIRED,
+        f"revision {stable} is kept as it was",
+        last.replicas if last else 1,
+        restart=existing.restart if existing else "",
+        restarted_at=existing.restarted_at if existing else None,
+        surge=existing.surge if existing else True,
+    )
+    yield PointService(stable, Reason.REPAIRED, f"the Service selects revision {stable}")
+
+
 def _engines(spec: Spec) -> str:
     return "1 engine" if spec.replicas == 1 else f"{spec.replicas} engines"
 
 
 def _leaving(snapshot: Snapshot, spec: Spec, who: Roles) -> Iterator[Step]:
     for revision, since in who.retired.items():
+        if revision not in snapshot.revisions:
+            continue  # somebody took its template away: it runs on as it is, until its time is over
         existing = snapshot.deployments[revision]
         yield RunRevision(
             revision,

@@ -48,9 +48,11 @@ class Health:
     """The engines of one revision.
 
     Attributes:
-        starting_since: when the first pod that is not ready yet got its node, None while none has.
+        starting_since: since when the first pod that is not ready has been at its start, None while none is.
         problem: the problem to name first, None while nothing is known to be wrong.
         phases: what the launchers of starting engines do, in words, each once and sorted.
+        unready: how many engines were ready before and are up, but do not answer their readiness probe.
+        homeless: the scheduler's message about an engine without a node, empty where every pod has one.
     """
 
     ready: int
@@ -58,20 +60,24 @@ class Health:
     starting_since: datetime | None
     problem: Problem | None
     phases: tuple[str, ...]
+    unready: int
+    homeless: str
 
 
 def health(snapshot: Snapshot, revision: str) -> Health:
     """Judge the engines of one revision."""
     pods = snapshot.pods_of(revision)
     waiting = [pod for pod in pods if not pod.ready]
-    scheduled = [pod.scheduled_at for pod in waiting if pod.scheduled_at is not None]
+    starting = [pod.starting_since for pod in waiting if pod.starting_since is not None]
     problems = [*_refusals(snapshot, revision), *(problem for pod in waiting for problem in _problems(pod))]
     return Health(
         ready=sum(pod.ready for pod in pods),
         pods=len(pods),
-        starting_since=min(scheduled, default=None),
+        starting_since=min(starting, default=None),
         problem=min(problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
         phases=tuple(sorted({snapshot.phases[pod.uid] for pod in waiting if pod.uid in snapshot.phases})),
+        unready=sum(pod.lost_readiness for pod in waiting),
+        homeless=next((pod.unschedulable for pod in waiting if pod.unschedulable), ""),
     )
 
 

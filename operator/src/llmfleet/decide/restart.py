@@ -41,7 +41,8 @@ def waiting_since(snapshot: Snapshot, revision: str) -> datetime | None:
     """Return when the successor that a restart waits for got its node; None while it waits for none, or for a node."""
     if not under_way(snapshot, revision):
         return None
-    starting = [pod.scheduled_at for pod in successors(snapshot, revision) if not pod.ready and pod.scheduled_at]
+    waiting = (pod for pod in successors(snapshot, revision) if not pod.ready)
+    starting = [pod.starting_since for pod in waiting if pod.starting_since is not None]
     return min(starting, default=None)
 
 

@@ -84,7 +84,7 @@ def controller_revision(obj: Object, digest: str) -> RevisionView:
 def pod(obj: Object) -> PodView:
     """Return the view of an engine's pod."""
     metadata, status = obj["metadata"], obj.get("status", {})
-    scheduled = _condition(obj, "PodScheduled")
+    scheduled, ready = _condition(obj, "PodScheduled"), _condition(obj, "Ready")
     container = _engine_status(status)
     state = container.get("state") or {}
     waiting = state.get("waiting") or {}
@@ -94,7 +94,7 @@ def pod(obj: Object) -> PodView:
         uid=metadata["uid"],
         llm=_labels(obj).get(LABEL_NAME, ""),
         revision=_labels(obj).get(LABEL_REVISION, ""),
-        ready=_condition(obj, "Ready").get("status") == "True",
+        ready=ready.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         scheduled_at=_moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
@@ -105,6 +105,9 @@ def pod(obj: Object) -> PodView:
         probe=_probe_address(obj),
         restarted_at=_moment(_annotations(obj).get(ANNOTATION_RESTARTED_AT)),
         engine=_engine(obj),
+        unscheduled_since=_moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "False" else None,
+        unready_since=_moment(ready.get("lastTransitionTime")) if ready.get("status") == "False" else None,
+        started=bool(container.get("started")),
     )
 
 

@@ -4,12 +4,15 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
+
+_TAKEN_WITHIN: Final = timedelta(seconds=30)
+"""Within this time after a pod was given to a node, the node says of it that it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,9 @@ class PodView:
 
     Attributes:
         scheduled_at: when a node was found, else None.
+        unscheduled_since: since when no node is found, None where there is one.
+        unready_since: since when it is not ready; of a pod that never was, when its node took it. None while ready.
+        started: its startup probe has passed, since its container was last started.
         unschedulable: the scheduler's message while there is no node, else empty.
         waiting: the container's waiting reason and message, empty strings while it runs.
         probe: host:port of the launcher's own server, empty where the engine has none or no address yet.
@@ -140,6 +146,24 @@ class PodView:
     probe: str
     restarted_at: datetime | None = None
     engine: EnginePart = EnginePart()
+    unscheduled_since: datetime | None = None
+    unready_since: datetime | None = None
+    started: bool = False
+
+    @property
+    def starting_since(self) -> datetime | None:
+        """Since when its engine starts: from its node, or from the moment at which it ceased to be ready."""
+        if self.scheduled_at is None:
+            return None
+        return max(self.scheduled_at, self.unready_since or self.scheduled_at)
+
+    @property
+    def lost_readiness(self) -> bool:
+        """Whether its engine is up and was ready before, but is not now."""
+        if self.ready or not self.started or self.scheduled_at is None or self.unready_since is None:
+            return False
+        # A pod that never was ready is unready from about the moment at which its node took it.
+        return self.unready_since - self.scheduled_at > _TAKEN_WITHIN
 
 
 @dataclass(frozen=True, slots=True)

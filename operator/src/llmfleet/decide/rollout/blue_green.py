@@ -12,12 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Final
 
 from llmfleet.api.deployment import Spec
-from llmfleet.api.reasons import Reason
 from llmfleet.decide.health import Health, health
 from llmfleet.decide.restart import waiting_since
 from llmfleet.observe.views import DeploymentView, Snapshot
+
+_NO_ROOM: Final = "Insufficient"
+"""What the scheduler says where a node would do, were it not full."""
+_ROOM_WAIT: Final = timedelta(seconds=60)
+"""A cluster that adds nodes says so first as well, and is given the time to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,11 @@ def roles(snapshot: Snapshot, spec: Spec, now: datetime) -> Roles:
         if revision in (stable, target):
             continue
         until = (deployment.retired_at or now) + timedelta(seconds=spec.retain_stable_s)
-        if cause := _removal_cause(snapshot, deployment, fares, expired=until <= now):
+        if cause := _removal_cause(snapshot, deployment, served=revision == current, until=until, now=now):
             removed[revision] = cause
         else:
             retired[revision] = deployment.retired_at or now
-            moments.append(until)
+            moments.extend(moment for moment in (until, _needed_at(snapshot)) if moment is not None and moment > now)
     wait = min((moment - now for moment in moments), default=None)
     return Roles(
         stable=stable,
@@ -100,12 +105,26 @@ def _overdue(snapshot: Snapshot, fares: Health, spec: Spec, now: datetime, momen
     return deadline <= now
 
 
-def _removal_cause(snapshot: Snapshot, deployment: DeploymentView, fares: Health, *, expired: bool) -> str:
-    """Say why a revision that neither serves nor shall serve must go now, or nothing while it may stay."""
-    if snapshot.ready(deployment.revision) == 0:
-        return "it is not ready, so it is no way back"
-    if fares.problem is not None and fares.problem.reason is Reason.UNSCHEDULABLE:
+def _removal_cause(
+    snapshot: Snapshot, deployment: DeploymentView, *, served: bool, until: datetime, now: datetime
+) -> str:
+    """Say why a revision that shall not serve must go now, or nothing while it may stay.
+
+    One that served keeps its engines for its time, ready or not: they are loaded, and may be ready again in a second.
+    """
+    if not served and deployment.retired_at is None and snapshot.ready(deployment.revision) == 0:
+        return "it never served and is not ready"
+    needed_at = _needed_at(snapshot)
+    if needed_at is not None and needed_at <= now:
         return f"revision {snapshot.revision} needs its room"
-    if expired:
-        return "rollout.retainStable is over"
-    return ""
+    return "rollout.retainStable is over" if until <= now else ""
+
+
+def _needed_at(snapshot: Snapshot) -> datetime | None:
+    """Return from when on room is made for the target's engines, None while they lack none that could be made."""
+    short = [
+        pod.unscheduled_since
+        for pod in snapshot.pods_of(snapshot.revision)
+        if pod.unscheduled_since is not None and _NO_ROOM in pod.unschedulable
+    ]
+    return min(short) + _ROOM_WAIT if short else None
