@@ -12,6 +12,11 @@ RUN := $(UV) run --frozen
 CLUSTER := $(RUN) python -m tests.cluster
 PREPARE := $(RUN) python -m tests.prepare
 
+# Who provides the clusters of tests and of cluster-up: local, kind or context:NAME (tests/cluster/README.md).
+PROVIDER ?= $(LLMFLEET_PROVIDER)
+export LLMFLEET_PROVIDER := $(PROVIDER)
+NODES ?= 1
+
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -28,7 +33,7 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 
-test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM)
+test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
 	@$(PREPARE) api nodes e2e
 	@$(RUN) pytest
 
@@ -74,8 +79,8 @@ format: $(UV) ## Format the Python code and mend what ruff can mend
 images: $(UV) ## Build the images: operator, engine-cpu, simulator
 	@$(CLUSTER) image operator simulator engine-cpu
 
-cluster-up: $(UV) ## A bare test cluster with one node
-	@$(CLUSTER) up --nodes 1
+cluster-up: $(UV) ## A bare test cluster; NODES=2, PROVIDER=kind or PROVIDER=context:NAME choose another
+	@$(CLUSTER) up --nodes $(NODES)
 
 cluster-down: $(UV) ## Take the bare test cluster away
 	@$(CLUSTER) down

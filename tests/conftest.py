@@ -1,11 +1,12 @@
 """What holds for every tier, and the cluster with a real node that two of them share."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cluster import Cluster
+from tests import chart
+from tests.cluster import Cluster, UnsupportedError, open_cluster
 from tests.cluster.cache import locked
 from tests.cluster.places import checkout, state_root
 
@@ -13,16 +14,30 @@ from tests.cluster.places import checkout, state_root
 settings.register_profile("llmfleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("llmfleet")
 
-SYSTEM = "llmfleet-system"
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip a test that asks for what this provider of clusters does not offer (LLMFLEET_PROVIDER)."""
+    try:
+        return (yield)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Skip the tests whose ground this provider of clusters does not offer."""
+    try:
+        return (yield)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[Cluster]:
     """A cluster with one node and the operator running as a pod, installed by its chart as a user does."""
-    with locked(state_root() / f"tests-nodes-{checkout()}.lock", "another run of these tests"):
-        made = Cluster(f"nodes-{checkout()}").up(nodes=1)
-        made.load_image("operator")
-        install = ("install", "llmfleet", "charts/llmfleet", "-n", SYSTEM, "--create-namespace")
-        made.helm(*install, "--wait", "--timeout=60s")
+    with locked(state_root() / f"nodes-{checkout()}.lock", "another run of these tests"):
+        made = open_cluster(f"nodes-{checkout()}").up(nodes=1, wanted=("operator",))
+        chart.install(made)
         yield made
         made.down()

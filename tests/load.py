@@ -1,6 +1,7 @@
 """A small load: clients that count what they sent, what was answered, and what was not."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,6 +20,8 @@ class Counts:
     sent: int = 0
     answered: int = 0
     failures: list[str] = field(default_factory=list)
+    failed_from: list[float] = field(default_factory=list)
+    """When each of the failed requests was begun, by the monotonic clock, in seconds."""
 
 
 class Load:
@@ -31,11 +34,21 @@ class Load:
         pause_s: between an answer and the next question of a client.
         keep: let every other client keep its connection. Only an engine with a launcher tells such clients to move
             on before it ends; the simulator closes idle connections under them, as any plain server does.
+        timeout_s: after which a request without an answer has failed.
     """
 
-    def __init__(self, url: str, model: str, *, clients: int = 4, pause_s: float = 0.05, keep: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        clients: int = 4,
+        pause_s: float = 0.05,
+        keep: bool = False,
+        timeout_s: float = 60,
+    ) -> None:
         self.counts = Counts()
-        self._url, self._model, self._pause_s = url, model, pause_s
+        self._url, self._model, self._pause_s, self._timeout_s = url, model, pause_s, timeout_s
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._threads = [
@@ -59,15 +72,17 @@ class Load:
         eventually(lambda: self.counts.answered >= goal, within_s=60, what="more answers", last=lambda: self.counts)
 
     def _run(self, keep: bool) -> None:  # noqa: FBT001 - the kind of client
-        chat = openai.OpenAI(base_url=f"{self._url}/v1", api_key="none", max_retries=0, timeout=60)
+        chat = openai.OpenAI(base_url=f"{self._url}/v1", api_key="none", max_retries=0, timeout=self._timeout_s)
         headers = {} if keep else {"Connection": "close"}
         with chat:
             for _ in range(_MOST_REQUESTS):
+                began = time.monotonic()
                 failure = self._ask(chat, headers)
                 with self._lock:
                     self.counts.sent += 1
                     if failure:
                         self.counts.failures.append(failure)
+                        self.counts.failed_from.append(began)
                     else:
                         self.counts.answered += 1
                 if self._over.wait(self._pause_s):

@@ -8,7 +8,7 @@ import pytest
 from kubernetes import client, config
 
 from tests.api.kubelet import PlayedNodes
-from tests.cluster import Cluster
+from tests.cluster import Cluster, open_cluster
 from tests.cluster.cache import locked
 from tests.cluster.places import checkout, state_root
 from tests.operator_process import OperatorProcess
@@ -18,7 +18,7 @@ from tests.operator_process import OperatorProcess
 def cluster() -> Iterator[Cluster]:
     """A control plane without nodes: API server, etcd, controllers, scheduler."""
     with locked(state_root() / f"tests-api-{checkout()}.lock", "another run of these tests"):
-        made = Cluster(f"api-{checkout()}").up(nodes=0)
+        made = open_cluster(f"api-{checkout()}").up(nodes=0)
         yield made
         made.down()
 

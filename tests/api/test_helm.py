@@ -8,7 +8,7 @@ from kubernetes import config
 
 from tests.api.installation import OPERATOR, SYSTEM, Installation, assert_nothing_refused, established
 from tests.api.kubelet import PlayedNodes
-from tests.cluster import Cluster
+from tests.cluster import open_cluster
 from tests.cluster.cache import locked
 from tests.cluster.places import checkout, state_root
 
@@ -21,7 +21,7 @@ CHART = "charts/llmfleet"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane with nothing on it."""
     with locked(state_root() / f"tests-helm-{checkout()}.lock", "another run of these tests"):
-        cluster = Cluster(f"helm-{checkout()}").up(nodes=0)
+        cluster = open_cluster(f"helm-{checkout()}").up(nodes=0)
         with PlayedNodes(config.new_client_from_config(str(cluster.kubeconfig))):
             yield Installation(cluster, tmp_path_factory.mktemp("helm"))
         cluster.down()

@@ -9,7 +9,7 @@ from kubernetes import config
 
 from tests.api.installation import Installation, assert_nothing_refused, established
 from tests.api.kubelet import PlayedNodes
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import ClusterError, open_cluster
 from tests.cluster.cache import locked
 from tests.cluster.places import checkout, state_root
 from tests.wait import eventually
@@ -26,7 +26,7 @@ ASKED_BY_ADMISSION = {("llmfleet.dev", "llmdeployments/finalizers", "update")}
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A control plane on which the documentation's two commands were run."""
     with locked(state_root() / f"tests-install-{checkout()}.lock", "another run of these tests"):
-        cluster = Cluster(f"install-{checkout()}").up(nodes=0)
+        cluster = open_cluster(f"install-{checkout()}").up(nodes=0)
         cluster.kubectl("apply", "--server-side", "-f", "crds/")
         cluster.kubectl("apply", "--server-side", "-k", "manifests/base")
         established(cluster)

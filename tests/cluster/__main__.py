@@ -1,4 +1,4 @@
-"""Command line of the cluster tool: python -m tests.cluster [--name NAME] COMMAND."""
+"""Command line of the cluster tool: python -m tests.cluster [--name NAME] [--provider PROVIDER] COMMAND."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from tests.cluster import images
-from tests.cluster.cluster import Cluster, build_all
+from tests.cluster import images, packages
+from tests.cluster.cluster import Cluster, recorded
 from tests.cluster.errors import ClusterError
-from tests.cluster.gotools import binary
+from tests.cluster.gotools import TOOLS_BY_NAME, binary
+from tests.cluster.providers import PROVIDERS, open_cluster
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        _COMMANDS[options.command](options, Cluster(options.name))
+        _COMMANDS[options.command](options, _cluster(options))
     except ClusterError as error:
         print(error.report(), file=sys.stderr)
         return 1
@@ -32,13 +33,21 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A real Kubernetes on this machine.")
     parser.add_argument("--name", default="dev", help="which cluster (default: dev); several may run side by side")
+    parser.add_argument(
+        "--provider",
+        default="",
+        metavar="PROVIDER",
+        help=f"{PROVIDERS}, an existing cluster by its kubeconfig context (default: $LLMFLEET_PROVIDER, else local)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="bring it up, after taking down what is left of it")
     up.add_argument("--nodes", type=int, default=1, help="real nodes (need root); 0 for the control plane alone")
     up.add_argument("--gpus", type=int, default=0, help="pretended GPUs on each node")
     known = sorted(images.table())
     up.add_argument("--image", action="append", default=[], choices=known, help="give it to every node; repeatable")
+    up.add_argument("--unlabelled", action="store_true", help="use an existing cluster that is not labelled for tests")
     commands.add_parser("down", help="take it down and restore the host")
+    commands.add_parser("add-node", help="add a node to the running cluster")
     commands.add_parser("status", help="show its processes")
     commands.add_parser("kubeconfig", help="print the path of its kubeconfig")
     commands.add_parser("build", help="build all programs, start nothing")
@@ -56,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _cluster(options: argparse.Namespace) -> Cluster:
+    """Return the cluster that a command is about: one that is up is its provider's, whatever the environment says."""
+    up = recorded(options.name) if options.command != "up" else None
+    unlabelled = options.command == "up" and options.unlabelled
+    return open_cluster(options.name, options.provider or (up.provider if up else ""), unlabelled=unlabelled)
+
+
 def _up(options: argparse.Namespace, cluster: Cluster) -> None:
     cluster.up(nodes=options.nodes, gpus=options.gpus, wanted=tuple(options.image))
     print(f"Cluster {cluster.name} is up. export KUBECONFIG={cluster.kubeconfig}")
@@ -65,13 +81,19 @@ def _down(_: argparse.Namespace, cluster: Cluster) -> None:
     cluster.down()
 
 
+def _add_node(_: argparse.Namespace, cluster: Cluster) -> None:
+    print(f"Node {cluster.add_node()} is Ready.")
+
+
 def _kubeconfig(_: argparse.Namespace, cluster: Cluster) -> None:
     cluster.require_up()
     print(cluster.kubeconfig)
 
 
 def _build(_: argparse.Namespace, __: Cluster) -> None:
-    build_all()
+    for name in TOOLS_BY_NAME:
+        binary(name)
+    packages.beside()
 
 
 def _program(options: argparse.Namespace, cluster: Cluster) -> None:
@@ -103,15 +125,14 @@ def _expose(options: argparse.Namespace, cluster: Cluster) -> None:
 
 
 def _status(_: argparse.Namespace, cluster: Cluster) -> None:
-    shape = cluster.shape
-    print(f"{cluster.name}: {shape.nodes} nodes, {shape.gpus} GPUs on each, API server {cluster.server}")
-    for component, pid, memory in cluster.status():
-        print(f"  {component:<28} {'pid ' + str(pid) if pid else 'DEAD':<12} {memory:>5} MiB")
+    for line in cluster.describe():
+        print(line)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Cluster], None]] = {
     "up": _up,
     "down": _down,
+    "add-node": _add_node,
     "status": _status,
     "kubeconfig": _kubeconfig,
     "build": _build,

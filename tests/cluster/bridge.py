@@ -2,6 +2,7 @@
 
 Run as a program: it is started inside the namespace with a listening socket that was opened outside. A socket stays
 in the namespace it was made in, so connections come in on the host and go out here, without any route between.
+In a pod it opens its socket itself, and `kubectl port-forward` leads to it.
 """
 
 from __future__ import annotations
@@ -82,5 +83,8 @@ async def _serve(listener: socket.socket, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    file_descriptor, target_host, target_port = sys.argv[1:]
-    asyncio.run(_serve(socket.socket(fileno=int(file_descriptor)), target_host, int(target_port)))
+    # The number of an inherited socket, or a colon and the port to open.
+    incoming, target_host, target_port = sys.argv[1:]
+    opens = incoming.startswith(":")
+    inner = socket.create_server(("", int(incoming[1:]))) if opens else socket.socket(fileno=int(incoming))
+    asyncio.run(_serve(inner, target_host, int(target_port)))

@@ -147,7 +147,15 @@ def _environment() -> dict[str, str]:
 
 def _storage() -> Path:
     root = cache_dir() / "containers"
-    text = f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/storage"\nrunroot = "{cache_state()}/containers"\n'
+    # Without the last line every command mounts the storage onto itself and leaves that mount on the machine.
+    text = f"""\
+[storage]
+driver = "overlay"
+graphroot = "{root}/storage"
+runroot = "{cache_state()}/containers"
+[storage.options.overlay]
+skip_mount_home = "true"
+"""
     return _written(root / "storage.conf", text)
 
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import network, pki
-from tests.cluster.errors import ClusterError
 from tests.cluster.gotools import binary
 from tests.cluster.packages import beside
 from tests.cluster.process import Command, Processes
+
+NODE_GRACE_S = 16
+"""After so many seconds of silence a node is not Ready; Kubernetes' own default is 50."""
+NODE_REPORTS_S = 4
+"""How often a kubelet renews its node's status."""
 
 # Outside the range from which the kernel takes ports for outgoing connections.
 _PORT_RANGE = range(20000, 30000)
@@ -58,13 +62,11 @@ class ControlPlane:
         state: The cluster's state folder.
         netns: The namespace it runs in; None for the host's.
         ports: Its ports.
-        nodes: How many nodes will join: their certificates are made here.
     """
 
     state: Path
     netns: str | None
     ports: Ports
-    nodes: int
 
     @property
     def address(self) -> str:
@@ -105,21 +107,27 @@ class ControlPlane:
         authority.issue("apiserver", "kube-apiserver", sans=sans)
         authority.issue("admin", "admin", organization="system:masters")
         authority.issue("kubelet-client", "apiserver-kubelet-client", organization="system:masters")
-        users = ["kube-controller-manager", "kube-scheduler", "kube-proxy"]
+        users = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
         for user in users:
             authority.issue(user, f"system:{user}")
         authority.issue("coredns", "coredns", organization="system:masters")
-        for node in range(1, self.nodes + 1):
-            user = f"n{node}"
-            own = (user, network.node_ip(node))
-            authority.issue(user, f"system:node:{user}", organization="system:nodes", sans=own)
-            users.append(user)
         pki.key_pair(self.pki, "service-accounts")
         # A second authority vouches for the API server towards extension API servers (external metrics).
         pki.Authority.create(self.pki, "front-proxy-ca").issue("front-proxy", "front-proxy-client")
+        for user in (*users, "admin", "coredns"):
+            self._write_kubeconfig(user)
+
+    def write_node_credentials(self, node: int) -> None:
+        """Make the certificate and kubeconfig of a node; nodes count from 1."""
+        user = f"n{node}"
+        names = (user, network.node_ip(node))
+        authority = pki.Authority.load(self.pki, "ca")
+        authority.issue(user, f"system:node:{user}", organization="system:nodes", sans=names)
+        self._write_kubeconfig(user)
+
+    def _write_kubeconfig(self, user: str) -> None:
         server = f"https://{self.address}:{self.ports.api}"
-        for user in [*users, "admin", "coredns"]:
-            pki.write_kubeconfig(self.kubeconfig(user), server=server, pki=self.pki, user=user, context="llmfleet")
+        pki.write_kubeconfig(self.kubeconfig(user), server=server, pki=self.pki, user=user, context="llmfleet")
 
     def start_api(self, processes: Processes) -> None:
         """Start etcd and the API server, which waits for it."""
@@ -135,16 +143,6 @@ class ControlPlane:
             ("kube-scheduler", self._scheduler_flags()),
         ):
             processes.start(component, Command([str(binary(component)), *flags], self.netns))
-
-    def require_alive(self, processes: Processes) -> None:
-        """Raise ClusterError if one of the processes has died: waiting for the API server would be in vain."""
-        for component in ("etcd", "kube-apiserver"):
-            if processes.pid(component) is None:
-                raise ClusterError(
-                    f"{component} ended right after its start",
-                    log=processes.log(component),
-                    advice="run `up` again; if the log speaks of an address in use, it will choose other ports",
-                )
 
     def _etcd_flags(self) -> list[str]:
         client, peer = f"http://127.0.0.1:{self.ports.etcd}", f"http://127.0.0.1:{self.ports.etcd_peer}"
@@ -214,7 +212,7 @@ class ControlPlane:
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             # Without kubelets, Node objects are written by tests and nobody renews them.
-            f"--node-monitor-grace-period={'16s' if self.netns else '1h'}",
+            f"--node-monitor-grace-period={f'{NODE_GRACE_S}s' if self.netns else '1h'}",
         ]
 
     def _scheduler_flags(self) -> list[str]:

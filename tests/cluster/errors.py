@@ -1,4 +1,4 @@
-"""The one error of the cluster tool: what went wrong, where it is written down, and what to do about it."""
+"""The errors of the cluster tool: what went wrong, where it is written down, and what to do about it."""
 
 from __future__ import annotations
 
@@ -29,3 +29,7 @@ class ClusterError(Exception):
         if self.advice:
             parts.append(f"What to do: {self.advice}")
         return "\n".join(parts)
+
+
+class UnsupportedError(ClusterError):
+    """This kind of cluster does not offer what was asked of it. Tests that need it are skipped with this message."""

@@ -46,6 +46,7 @@ TOOLS_BY_NAME = {
     "kube-proxy": Tool("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy", 9),
     "coredns": Tool("coredns", ".", 75),
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", 150),
+    "kind": Tool("kind", "sigs.k8s.io/kind", 20),
     "glua": Tool("lua", "github.com/yuin/gopher-lua/cmd/glua", 10),
     "llm-d-inference-sim": Tool("simulator", "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim", 150),
 }

@@ -53,12 +53,13 @@ def create_control_plane(name: str) -> None:
     _run("nsenter", f"--net={_NETNS / space}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
 
-def create_node(name: str, node: int, others: range) -> None:
-    """Make a node's namespace, plug it into the bridge, and route every other node's pods.
+def create_node(name: str, node: int) -> None:
+    """Make a node's namespace, plug it into the bridge, and tell it and the nodes that are there where pods are.
 
     The default route leads nowhere, but without one a connect() to a Service address fails before the rules see it.
     """
     plane, space = control_plane_netns(name), node_netns(name, node)
+    others = _nodes(name)
     _run("ip", "netns", "add", space)
     _batch(plane, f"link add vn{node} type veth peer name eth0 netns {space}", f"link set vn{node} master br0 up")
     _batch(plane, f"route add {pod_subnet(node)} via {node_ip(node)}")
@@ -68,16 +69,22 @@ def create_node(name: str, node: int, others: range) -> None:
         f"addr add {node_ip(node)}/24 dev eth0",
         "link set eth0 up",
         f"route add default via {CONTROL_PLANE_IP}",
-        *(f"route add {pod_subnet(other)} via {node_ip(other)}" for other in others if other != node),
+        *(f"route add {pod_subnet(other)} via {node_ip(other)}" for other in others),
     )
+    for other in others:
+        _batch(node_netns(name, other), f"route add {pod_subnet(node)} via {node_ip(node)}")
     _run("nsenter", f"--net={_NETNS / space}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+
+def set_link(name: str, node: int, *, up: bool) -> None:
+    """Connect a node with the others and the control plane, or cut it off: its packets vanish without an answer."""
+    _batch(control_plane_netns(name), f"link set vn{node} {'up' if up else 'down'}")
 
 
 def namespaces(name: str) -> list[str]:
     """Return the namespaces that exist for the cluster."""
-    found = (path.name for path in _NETNS.glob(f"llmf-{name}-*")) if _NETNS.is_dir() else iter(())
-    own = {control_plane_netns(name)}
-    return sorted(space for space in found if space in own or space.removeprefix(f"llmf-{name}-n").isdigit())
+    plane = control_plane_netns(name)
+    return sorted([*(node_netns(name, node) for node in _nodes(name)), *([plane] if (_NETNS / plane).exists() else [])])
 
 
 def processes(space: str) -> set[int]:
@@ -88,6 +95,12 @@ def processes(space: str) -> set[int]:
 def delete(space: str) -> None:
     """Delete a namespace with all its links and rules."""
     _run("ip", "netns", "delete", space)
+
+
+def _nodes(name: str) -> list[int]:
+    prefix = f"llmf-{name}-n"
+    found = [path.name.removeprefix(prefix) for path in _NETNS.glob(f"{prefix}*")] if _NETNS.is_dir() else []
+    return sorted(int(number) for number in found if number.isdigit())
 
 
 def _batch(space: str, *lines: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import host, images, imagestore, network
+from tests.cluster.control_plane import NODE_REPORTS_S
 from tests.cluster.errors import ClusterError
 from tests.cluster.gotools import binary
 from tests.cluster.imagestore import ContainerdClient
@@ -16,7 +17,22 @@ from tests.cluster.oci import Descriptor
 from tests.cluster.packages import beside
 from tests.cluster.process import Command, Processes, wait_for
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
+_GPU = "nvidia.com/gpu"
 _CONTAINERD_START_S = 20.0
+
+
+def zone(node: int) -> str:
+    """Return the zone that a node says it is in: each is in one of its own."""
+    return f"zone-{node}"
+
+
+def gpu_patch(gpus: int) -> list[dict[str, str]]:
+    """Return the JSON patch of a node's status that makes it pretend to have GPUs."""
+    path = _GPU.replace("/", "~1")
+    return [
+        {"op": "add", "path": f"/status/{field}/{path}", "value": str(gpus)} for field in ("capacity", "allocatable")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,8 @@ class Node:
             f"--config={self.folder}/kubelet.json",
             f"--kubeconfig={self.state}/kubeconfigs/{self.name}.yaml",
             f"--hostname-override={self.name}",
+            # As on a cluster that spans zones: what spreads over zones spreads here.
+            f"--node-labels={ZONE_LABEL}={zone(self.number)}",
             f"--node-ip={network.node_ip(self.number)}",
             f"--root-dir={self.folder}/kubelet",
             f"--cert-dir={self.folder}/kubelet/pki",
@@ -174,7 +192,7 @@ state = "{self.folder}/ctd/state"
             "podLogsDir": f"{self.folder}/pods",
             "volumePluginDir": f"{self.folder}/kubelet/volume-plugins",
             "readOnlyPort": 0,
-            "nodeStatusUpdateFrequency": "4s",
+            "nodeStatusUpdateFrequency": f"{NODE_REPORTS_S}s",
             "tlsCertFile": f"{pki}/{self.name}.crt",
             "tlsPrivateKeyFile": f"{pki}/{self.name}.key",
             "authentication": {

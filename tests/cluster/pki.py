@@ -41,6 +41,13 @@ class Authority:
         (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(folder, name, certificate, key)
 
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Authority:
+        """Return the authority that `create` has written into the folder."""
+        key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(folder, name, x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes()), key)
+
     def issue(self, file: str, common_name: str, *, organization: str = "", sans: tuple[str, ...] = ()) -> None:
         """Write FILE.crt and FILE.key, good for servers and clients.
 

@@ -8,7 +8,7 @@ import sys
 import time
 from types import FrameType
 
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import ClusterError, LocalCluster
 from tests.cluster.places import cache_dir
 from tests.cluster.progress import duration
 from tests.demo import change, chat, diagnosis, ground, model, tour
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
     parser.add_argument("command", choices=("up", "down"))
-    site = Site(Cluster(CLUSTER))
+    site = Site(LocalCluster(CLUSTER))
     run = up if parser.parse_args(arguments).command == "up" else down
     try:
         return run(site)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import Cluster
+from tests.cluster import LocalCluster
 from tests.cluster.api import Api
 
 CLUSTER = "demo"
@@ -25,7 +25,7 @@ CHART = Path("charts/llmfleet")
 class Site:
     """The demo's cluster, and its state folder, which ends with it."""
 
-    cluster: Cluster
+    cluster: LocalCluster
 
     @property
     def state(self) -> Path:

@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 
+from tests.chart import SYSTEM
 from tests.cluster import Cluster
 from tests.load import Load
 from tests.models import Models
@@ -14,7 +15,6 @@ from tests.wait import eventually
 
 pytestmark = pytest.mark.nodes
 
-SYSTEM = "llmfleet-system"
 SMALL = {"cpu": "50m"}
 
 

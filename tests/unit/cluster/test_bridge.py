@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import bridge
+from tests.wait import eventually
 
 
 @pytest.fixture
@@ -23,6 +24,11 @@ def front() -> Iterator[socket.socket]:
 def start(front: socket.socket, port: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-ES", str(Path(bridge.__file__)), str(front.fileno()), "127.0.0.1", str(port)]
     return subprocess.Popen(command, pass_fds=(front.fileno(),))
+
+
+def start_inside(port: int, target: int) -> "subprocess.Popen[bytes]":
+    source = Path(bridge.__file__).read_text()
+    return subprocess.Popen([sys.executable, "-ESc", source, f":{port}", "127.0.0.1", str(target)])
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,6 +58,22 @@ async def test_hundreds_of_connections_at_a_time_and_half_closed_ones(front: soc
             large = bytes(range(256)) * 40_000
             assert await asyncio.wait_for(ask(front.getsockname()[1], large), timeout=30) == large
             process.kill()
+
+
+async def test_in_a_pod_it_runs_from_its_text_and_opens_its_own_port(front: socket.socket) -> None:
+    port = front.getsockname()[1]
+    front.close()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        with start_inside(port, server.sockets[0].getsockname()[1]) as process:
+            await asyncio.to_thread(eventually, lambda: opened(port), within_s=10, what="the port is open")
+            assert await asyncio.wait_for(ask(port, b"hello"), timeout=10) == b"hello"
+            process.kill()
+
+
+def opened(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_a_target_that_refuses_ends_the_connection_and_not_the_bridge(front: socket.socket) -> None:

@@ -83,8 +83,9 @@ def test_a_named_debian_mirror_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_certificates_name_who_they_are_for(tmp_path: Path) -> None:
-    plane = ControlPlane(tmp_path, "some-namespace", Ports(), nodes=1)
+    plane = ControlPlane(tmp_path, "some-namespace", Ports())
     plane.write_credentials()
+    plane.write_node_credentials(1)
     node = x509.load_pem_x509_certificate((tmp_path / "pki" / "n1.crt").read_bytes())
     assert node.subject.rfc4514_string() == "CN=system:node:n1,O=system:nodes"
     server = x509.load_pem_x509_certificate((tmp_path / "pki" / "apiserver.crt").read_bytes())
