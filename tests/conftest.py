@@ -36,7 +36,7 @@ def pytest_fixture_setup() -> Generator[None, object, object]:
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[Cluster]:
     """A cluster with one node and the operator running as a pod, installed by its chart as a user does."""
-    with locked(state_root() / f"nodes-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-nodes-{checkout()}.lock", "another run of these tests"):
         made = open_cluster(f"nodes-{checkout()}").up(nodes=1, wanted=("operator",))
         chart.install(made)
         yield made

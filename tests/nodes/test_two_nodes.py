@@ -41,7 +41,7 @@ MOVES_SOON = {
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two nodes, one of them added later, and two operators, of which one acts."""
-    with locked(state_root() / f"pair-{checkout()}.lock", "another run of these tests"):
+    with locked(state_root() / f"tests-pair-{checkout()}.lock", "another run of these tests"):
         made = open_cluster(f"pair-{checkout()}")
         grows = made.provider == "local"
         made.up(nodes=1 if grows else 2, wanted=("operator", "simulator"))

@@ -21,7 +21,7 @@ from tests.api.installation import Installation, established
 from tests.bench.control import fleet, phases
 from tests.bench.control.operator import Operator
 from tests.bench.control.phases import Site
-from tests.cluster import Cluster
+from tests.cluster import Cluster, LocalCluster
 from tests.cluster.places import REPOSITORY, checkout
 
 _SERVERS = ("kube-apiserver", "etcd", "kube-controller-manager")
@@ -31,7 +31,7 @@ _CHANGED = 100
 @asynccontextmanager
 async def _site(name: str) -> AsyncIterator[Site]:
     """Lend a fresh control plane with our kinds, and pods played."""
-    cluster = Cluster(name).up(nodes=0)
+    cluster = LocalCluster(name).up(nodes=0)
     try:
         cluster.stop("kube-scheduler")
         cluster.kubectl("apply", "--server-side", "-f", "crds/")
