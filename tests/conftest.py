@@ -1,5 +1,6 @@
 """What holds for every tier, and the cluster with a real node that two of them share."""
 
+import contextlib
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -15,22 +16,25 @@ settings.register_profile("llmfleet", deadline=None, suppress_health_check=[Heal
 settings.load_profile("llmfleet")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call() -> Generator[None, object, object]:
-    """Skip a test that asks for what this provider of clusters does not offer (LLMFLEET_PROVIDER)."""
+@contextlib.contextmanager
+def _skipped_where_unsupported() -> Iterator[None]:
+    """Skip a test that needs what this provider of clusters does not offer (LLMFLEET_PROVIDER), and say what."""
     try:
-        return (yield)
+        yield
     except UnsupportedError as error:
         pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup() -> Generator[None, object, object]:
-    """Skip the tests whose ground this provider of clusters does not offer."""
-    try:
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    with _skipped_where_unsupported():
         return (yield)
-    except UnsupportedError as error:
-        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    with _skipped_where_unsupported():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

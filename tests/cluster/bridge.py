@@ -56,12 +56,27 @@ class _Incoming(_End):
         super().__init__()
         self._target = (host, port)
         self._opening: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
+        self._early_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
         self.transport.pause_reading()
         self._opening = asyncio.get_running_loop().create_task(self._open(self.transport))
+
+    def data_received(self, data: bytes) -> None:
+        # Python 3.11.2 goes on reading what was paused in connection_made.
+        if self.other is None:
+            self._early.append(data)
+        else:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        if self.other is None:
+            self._early_end = True
+            return True
+        return super().eof_received()
 
     async def _open(self, transport: asyncio.Transport) -> None:
         try:
@@ -74,6 +89,11 @@ class _Incoming(_End):
             other.transport.abort()
             return
         self.other, other.other = other, self
+        for data in self._early:
+            super().data_received(data)
+        self._early.clear()
+        if self._early_end:
+            super().eof_received()
         transport.resume_reading()
 
 

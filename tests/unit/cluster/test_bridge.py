@@ -76,6 +76,43 @@ def opened(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+class ReadsOn(asyncio.Transport):
+    """A transport that goes on reading when its protocol asks it to pause, as Python 3.11.2's do at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written, self.ended = b"", asyncio.Event()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended.set()
+
+
+async def test_what_comes_before_the_other_end_stands_is_not_lost() -> None:
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        transport, incoming = ReadsOn(), bridge._Incoming("127.0.0.1", server.sockets[0].getsockname()[1])
+        incoming.connection_made(transport)
+        for part in (b"very ", b"early"):
+            incoming.data_received(part)
+        incoming.eof_received()
+        await asyncio.wait_for(transport.ended.wait(), timeout=10)
+        incoming.connection_lost(None)
+    assert transport.written == b"very early"
+
+
 async def test_a_target_that_refuses_ends_the_connection_and_not_the_bridge(front: socket.socket) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

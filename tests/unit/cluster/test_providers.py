@@ -204,7 +204,7 @@ def test_faults_inside_a_borrowed_cluster_are_refused_by_name(provider: str) -> 
 
 
 def test_the_pod_before_a_service_may_run_in_a_restricted_namespace() -> None:
-    pod = lent.bridge_pod("bridge-x", "10.96.0.7", 8000)
+    pod = lent.bridge_pod("bridge-x", "n1", "10.96.0.7", 8000)
     spec = pod["spec"]
     assert spec["containers"][0]["command"][-3:] == [":8000", "10.96.0.7", "8000"]
     assert spec["securityContext"]["runAsNonRoot"]
