@@ -5,6 +5,7 @@ one thing that is polled. An operator outside the cluster does not reach pods: t
 """
 
 import asyncio
+import json
 import logging
 from functools import partial
 from typing import Final
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 _EVERY_S: Final = 2.0
 _UNREACHABLE_EVERY_S: Final = 15.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
+_MOST_BYTES: Final = 4096
+_TOLD: Final = frozenset({"Checking", "Starting", "LoadingWeights", "Compiling", "WarmingUp"})
+"""Phases worth a word. Of those that follow, Kubernetes tells itself, and other words are no launcher's."""
 
 
 class PhaseReader:
@@ -65,16 +69,28 @@ class PhaseReader:
             await asyncio.sleep(_EVERY_S if phase else _UNREACHABLE_EVERY_S)
 
     async def _ask(self, address: str) -> str:
-        """Return what a launcher says it does, or nothing where it does not answer."""
+        """Return which phase of a start a launcher tells, or nothing.
+
+        Whoever answers runs an image of the user's choice: it is not followed elsewhere, not read to the end, and
+        nothing but a phase that is known gets from here into a status.
+        """
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False)
         try:
-            async with self._session.get(f"http://{address}/state") as response:
-                said = await response.json()
-                return str(said["phase"])
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+            async with self._session.get(f"http://{address}/state", allow_redirects=False) as response:
+                said = json.loads(await _beginning(response.content))["phase"]
+                return said if said in _TOLD else ""
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.debug("the launcher at %s does not tell its phase: %r", address, error)
             return ""
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """Read an answer up to the most that a launcher would say."""
+    try:
+        return await content.readexactly(_MOST_BYTES)
+    except asyncio.IncompleteReadError as whole:
+        return whole.partial
 
 
 def _starting(pod: PodView) -> bool:

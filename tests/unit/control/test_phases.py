@@ -1,0 +1,133 @@
+"""What an engine's pod says about itself, which may run any image: believed as far as it is a phase of a start."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from aiohttp import web
+
+from llmfleet.control.cache import Cache, Key
+from llmfleet.control.phases import PhaseReader
+from llmfleet.control.summary import summarise
+from llmfleet.decide.decision import decide
+from llmfleet.decide.revision import revision_hash
+from llmfleet.observe.views import Snapshot
+from llmfleet_engine.phases import Phase
+from llmfleet_engine.state import State
+from tests.unit.worlds import NOW, deployment, pod, snapshot, stored_spec
+
+KEY: Key = ("team", "chat")
+NEW = revision_hash(stored_spec())
+LOADING = json.dumps({"phase": "LoadingWeights"})
+
+
+def said(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json")
+
+
+class World:
+    """What the reader sees of the cluster, one starting engine; and what it told about it."""
+
+    def __init__(self, address: str) -> None:
+        self._pods = (pod(NEW, probe=address),)
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    def snapshot(self, _: Key) -> Snapshot:
+        return snapshot(deployments=(deployment(NEW),), pods=self._pods)
+
+    def set_phase(self, _: Key, pod_uid: str, phase: str) -> None:
+        assert pod_uid == self._pods[0].uid
+        self.told.put_nowait(phase)
+
+
+@asynccontextmanager
+async def launcher(answer: web.Response) -> AsyncIterator[tuple[str, list[str]]]:
+    """Something that answers as a launcher's port; yields its address and the paths it was asked for."""
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return answer if request.path == "/state" else said(LOADING)
+
+    runner = web.AppRunner(application := web.Application())
+    application.router.add_get("/{path:.*}", handle)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+async def told(answer: web.Response) -> tuple[str, list[str]]:
+    async with launcher(answer) as (address, asked):
+        world = World(address)
+        reader = PhaseReader(cast("Cache", world))
+        try:
+            reader.look(KEY)
+            return await asyncio.wait_for(world.told.get(), 5), asked
+        finally:
+            await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "phase"),
+    [
+        (said(LOADING), "LoadingWeights"),
+        (said('{"phase": "Ready"}'), ""),
+        (said('{"phase": "Draining"}'), ""),
+        (said('{"phase": "being attacked, call +1 555 0100"}'), ""),
+        (said('{"phase": ["LoadingWeights"]}'), ""),
+        (said('["LoadingWeights"]'), ""),
+        (said("[" * 4000), ""),
+        (said("no JSON"), ""),
+        (said(" " * 5000 + LOADING), ""),
+    ],
+    ids=["a phase", "ready", "draining", "prose", "a list", "no object", "deep", "no JSON", "long"],
+)
+async def test_only_phases_of_a_start_are_taken_over(answer: web.Response, phase: str) -> None:
+    assert await told(answer) == (phase, ["/state"])
+
+
+async def test_a_pod_does_not_send_the_operator_elsewhere() -> None:
+    redirect = web.Response(status=302, headers={"Location": "/elsewhere"})
+    assert await told(redirect) == ("", ["/state"])
+
+
+async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while sent < 2**30:
+                writer.write(b" " * 2**16)
+                await writer.drain()
+                sent += 2**16
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    async with server:
+        world = World(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        reader = PhaseReader(cast("Cache", world))
+        reader.look(KEY)
+        assert await asyncio.wait_for(world.told.get(), 5) == ""
+        await reader.close()
+    assert sent < 2**24  # what fits into the buffers on the way, far from what came within the time limit
+
+
+async def test_every_phase_of_a_start_has_words_of_its_own() -> None:
+    for phase in Phase:
+        word, _ = await told(said(json.dumps(State(phase=phase).document())))
+        starts = phase.before(Phase.READY)
+        assert word == (phase.value if starts else "")
+        if starts:
+            world = snapshot(deployments=(deployment(NEW),), pods=(pod(NEW),), phases={f"pod-{NEW}-0": word})
+            summary = summarise(world, decide(world, NOW), None, outdated=False, now=NOW).summary
+            assert phase.value not in summary.split(), f"no words for {phase.value}"
