@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from llmfleet_engine.board import ENVIRONMENT
@@ -24,6 +25,11 @@ def command(options: Options) -> list[str]:
     """
     # -u: without it a crashing engine may take the last and most telling lines with it.
     return [sys.executable, "-u", "-m", "vllm.entrypoints.openai.api_server", *engine_arguments(options)]
+
+
+def shown(options: Options) -> str:
+    """Returns the command line as it may be logged: without the values of secrets."""
+    return " ".join(command(replace(options, raw=options.raw_shown())))
 
 
 def engine_arguments(options: Options) -> list[str]:

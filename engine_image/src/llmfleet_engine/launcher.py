@@ -81,11 +81,10 @@ class Launcher:
         loop = asyncio.get_running_loop()
         engine = Engine(lambda line: self._heard(loop, line))
         desk = Desk(board)
-        command = arguments.command(self._options)
-        log.info("starting %s", " ".join(command))
+        log.info("starting %s", arguments.shown(self._options))
         self._state.enter(Phase.STARTING, "the engine's process is starting")
         environment = arguments.environment(self._options, self._environment, board=board, cores=cgroup.cores())
-        engine.start(command, environment)
+        engine.start(arguments.command(self._options), environment)
         serving = asyncio.create_task(self._serve(self._api(session)))
         stopping = asyncio.create_task(self._stopping.wait())
         try:

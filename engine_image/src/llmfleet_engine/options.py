@@ -16,37 +16,42 @@ QUANTIZATIONS = ("awq", "gptq", "fp8", "int8", "none")
 TERMINATION_LOG = Path("/dev/termination-log")
 
 # The engine's options that belong to the launcher, and what sets them here. After `--` they are refused: two places
-# that set one thing would leave it to chance which of them a revision, a check or a person reads.
+# that set one thing would leave it to chance which of them a revision, a check or a person reads. The operator refuses
+# the same ones in `spec.engine.args`; a test compares both lists.
 OWNED = {
     "--model": "--model",
     "--revision": "--model hf://org/repo@revision",
     "--served-model-name": "--served-model-name",
     "--tensor-parallel-size": "--tensor-parallel-size",
-    "-tp": "--tensor-parallel-size",
     "--pipeline-parallel-size": "--pipeline-parallel-size",
-    "-pp": "--pipeline-parallel-size",
     "--max-model-len": "--max-model-len",
     "--max-num-seqs": "--max-num-seqs",
     "--gpu-memory-utilization": "--gpu-memory-utilization",
     "--quantization": "--quantization",
-    "-q": "--quantization",
     "--dtype": "--dtype",
     "--enable-prefix-caching": "--prefix-caching",
     "--no-enable-prefix-caching": "--prefix-caching",
     "--enable-chunked-prefill": "--chunked-prefill",
     "--no-enable-chunked-prefill": "--chunked-prefill",
     "--speculative-config": "--draft-model and --draft-tokens",
-    "-sc": "--draft-model and --draft-tokens",
     "--lora-modules": "--adapter",
     "--port": "--port",
     "--shutdown-timeout": "--drain-timeout",
 }
-# These would take the engine's API away from where the launcher and the Service look for it.
+# These would take the engine's API away from where the launcher and the Service look for it, or its requests from the
+# launcher's count.
 IMPOSSIBLE = {
     "--uds": "the API is served on a TCP port",
     "--ssl-keyfile": "TLS ends in front of the engine",
     "--ssl-certfile": "TLS ends in front of the engine",
+    "--ssl-ca-certs": "TLS ends in front of the engine",
+    "--ssl-cert-reqs": "TLS ends in front of the engine",
+    "--ssl-ciphers": "TLS ends in front of the engine",
+    "--middleware": "the launcher's own counts the requests",
+    "--config": "a file could set what belongs before --; write its options out",
 }
+SHORT = re.compile(r"-[a-z]")
+SECRET = re.compile(r"--(api-k|hf-t)|.*-(key|token|secret|password)$")  # also as vLLM lets a person shorten them
 
 
 class UsageError(Exception):
@@ -106,6 +111,18 @@ class Options:
         draft = () if self.draft_model is None else (self.draft_model,)
         return (self.model, *draft, *(adapter.source for adapter in self.adapters))
 
+    def raw_shown(self) -> tuple[str, ...]:
+        """Returns the raw engine arguments as they may be shown: without the values of secrets."""
+        shown, hidden = [], False
+        for argument in self.raw:
+            name = flag(argument)
+            if name:
+                hidden = SECRET.match(name) is not None
+                shown.append(f"{argument.partition('=')[0]}=***" if hidden and "=" in argument else argument)
+            else:
+                shown.append("***" if hidden else argument)
+        return tuple(shown)
+
     def raw_flag(self, name: str) -> bool:
         """Tells whether the raw engine arguments hold the option `name`, in any of its spellings."""
         return any(flag(argument) == name for argument in self.raw)
@@ -122,11 +139,12 @@ class Options:
 def flag(argument: str) -> str:
     """Returns the option's name in an engine argument: `--max_model_len=8` gives `--max-model-len`.
 
-    vLLM takes underscores for dashes. What is not an option comes back as an empty text.
+    vLLM takes underscores for dashes, and `--name.part=value` for a part of a JSON value. What is not an option comes
+    back as an empty text.
     """
     if not argument.startswith("-"):
         return ""
-    name = argument.partition("=")[0]
+    name = argument.partition("=")[0].partition(".")[0]
     return name.replace("_", "-") if name.startswith("--") else name
 
 
@@ -267,10 +285,13 @@ def check_together(options: Options) -> None:
 
 
 def check_raw(raw: Sequence[str]) -> None:
-    """Refuses raw engine arguments that set what the launcher sets."""
+    """Refuses raw engine arguments that set what the launcher sets, in full or as short as vLLM takes them."""
     for argument in raw:
         name = flag(argument)
-        if name in OWNED:
-            raise UsageError(f"{name} after -- is refused: {OWNED[name]} before -- sets it")
-        if name in IMPOSSIBLE:
-            raise UsageError(f"{name} after -- is refused: {IMPOSSIBLE[name]}")
+        if SHORT.match(name):
+            raise UsageError(f"{name} after -- is refused: write the long option")
+        for option in (*OWNED, *IMPOSSIBLE) if len(name) > len("--") else ():
+            if option.startswith(name):
+                short = "" if option == name else f"it is short for {option}: "
+                why = f"{OWNED[option]} before -- sets it" if option in OWNED else IMPOSSIBLE[option]
+                raise UsageError(f"{name} after -- is refused: {short}{why}")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from llmfleet_engine.arguments import command, engine_arguments, environment
+from llmfleet_engine.arguments import command, engine_arguments, environment, shown
 from llmfleet_engine.options import Options, parse
 
 LEAST = ["--model", "/models/tiny", "--served-model-name", "tiny"]
@@ -25,6 +25,15 @@ def test_what_is_not_given_is_left_to_the_engine() -> None:
         *("--disable-access-log-for-endpoints", "/health,/metrics,/ping"),
         *("--middleware", "llmfleet_engine.middleware.Drain", "--shutdown-timeout", "5"),
     ]
+
+
+def test_the_command_line_is_logged_without_its_secrets() -> None:
+    given = options("--max-model-len", "8", "--", "--api-key", "sk-1", "--seed=7")
+    assert "sk-1" in command(given)
+    logged = shown(given)
+    assert "sk-1" not in logged
+    assert logged.endswith("--api-key *** --seed=7")
+    assert "--max-model-len 8" in logged
 
 
 def test_the_cpu_compiles_nothing_unless_told_so_by_a_later_option() -> None:

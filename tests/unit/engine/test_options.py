@@ -86,11 +86,49 @@ def test_a_wrong_line_is_refused_in_one_line_that_names_it(arguments: list[str],
         ["--port", "80"],
         ["--uds", "/run/socket"],
         ["--swap-space", "4", "--dtype=auto"],
+        ["--max-model-l=8"],
+        ["--max_model_l", "8"],
+        ["--quant", "awq"],
+        ["--spec.num_speculative_tokens=3"],
+        ["--speculative-config.model=/m"],
+        ["--rev=main"],
+        ["--ssl-k=/key"],
+        ["--ssl-cert=/crt"],
+        ["--dt=auto"],
+        ["-qawq"],
+        ["-q4"],
+        ["-dp=2"],
+        ["--config", "engine.yaml"],
     ],
 )
-def test_an_engine_option_that_the_launcher_sets_is_refused(raw: list[str]) -> None:
+def test_an_engine_option_that_the_launcher_sets_is_refused_however_it_is_spelt(raw: list[str]) -> None:
     with pytest.raises(UsageError, match="after -- is refused"):
         parse([*LEAST, "--", *raw])
+
+
+def test_an_abbreviation_is_refused_with_the_name_it_stands_for() -> None:
+    with pytest.raises(UsageError, match=r"^--max-model-l after -- is refused: it is short for --max-model-len: "):
+        parse([*LEAST, "--", "--max-model-l=8"])
+
+
+@pytest.mark.parametrize("raw", [["--model-loader-extra-config={}"], ["--stop", "-1"], ["-O3"], ["--seed=1.5"]])
+def test_an_engine_option_of_its_own_goes_through(raw: list[str]) -> None:
+    assert parse([*LEAST, "--", *raw]).raw == tuple(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (["--api-key=sk-1"], ["--api-key=***"]),
+        (["--api_key", "sk-1", "sk-2", "--seed", "7"], ["--api_key", "***", "***", "--seed", "7"]),
+        (["--api-k=sk-1"], ["--api-k=***"]),
+        (["--hf-token", "hf_1"], ["--hf-token", "***"]),
+        (["--hf_t=hf_1"], ["--hf_t=***"]),
+        (["--tokenizer=/t", "--tokenizer-mode", "slow"], ["--tokenizer=/t", "--tokenizer-mode", "slow"]),
+    ],
+)
+def test_secrets_are_not_shown(raw: list[str], shown: list[str]) -> None:
+    assert parse([*LEAST, "--", *raw]).raw_shown() == tuple(shown)
 
 
 def test_raw_options_are_found_in_every_spelling() -> None:
