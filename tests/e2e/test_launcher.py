@@ -152,6 +152,15 @@ def test_a_stop_while_it_loads_ends_at_once(engine: Launched) -> None:
     assert engine.left() == set()
 
 
+def test_an_embedding_model_becomes_ready_and_serves(python: Path, model: Path, tmp_path: Path) -> None:
+    with launched(python, tmp_path, model, "--max-model-len", "512", "--", "--runner", "pooling") as engine:
+        engine.until_ready()
+        assert "warmed up by /v1/embeddings" in engine.output()
+        with openai.OpenAI(base_url=f"{engine.api}/v1", api_key="none", timeout=120) as client:
+            answer = client.embeddings.create(model=NAME, input="Hello", encoding_format="float")
+        assert len(answer.data[0].embedding) > 1
+
+
 def test_what_the_engine_refuses_is_told_in_its_words(python: Path, model: Path, tmp_path: Path) -> None:
     with launched(python, tmp_path, model, "--max-model-len", "1000000") as engine:
         assert engine.end(within_s=240) == 3

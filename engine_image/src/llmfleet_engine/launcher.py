@@ -118,14 +118,18 @@ class Launcher:
         """Waits for the engine to come up, warms it up, and then watches its health for as long as it serves.
 
         Raises:
-            WarmUpError: it is up and cannot generate.
+            WarmUpError: it is up and fails its first request.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
         while not await api.healthy():  # noqa: ASYNC110 - another process: there is no event to wait for
             await asyncio.sleep(POLL_S)
-        self._state.enter(Phase.WARMING_UP, "generating the first token")
-        await api.generate()
+        self._state.enter(Phase.WARMING_UP, "answering a first request")
+        answered = await api.warm_up()
+        if answered is None:
+            log.info("not warmed up: the engine offers no API that takes a text; its /health is good")
+        else:
+            log.info("warmed up by %s", answered)
         took = loop.time() - began
         self._state.started = self._state.healthy = True
         self._state.enter(Phase.READY, f"ready {took:.0f} s after the start")
@@ -139,16 +143,16 @@ class Launcher:
             self._state.hung = loop.time() - good > HUNG_S
 
     async def _cold(self, engine: Engine, serving: asyncio.Task[None]) -> ExitCode:
-        """Ends an engine that came up and failed to generate."""
+        """Ends an engine that came up and failed its first request."""
         try:
             serving.result()
         except WarmUpError as error:
-            # An engine that dies of its first generation tells why better than the broken connection does.
+            # An engine that dies of its first request tells why better than the broken connection does.
             await asyncio.wait({engine.exited}, timeout=STOP_S)
             if engine.exited.done():
                 return await self._died(engine)
             await engine.stop(ABANDON_S)
-            return self._failed(ExitCode.ENGINE_FAILED, f"the warm-up generation failed: {error}")
+            return self._failed(ExitCode.ENGINE_FAILED, f"the warm-up failed: {error}")
         raise AssertionError("watching the engine ended by itself")
 
     async def _stop(self, engine: Engine, desk: Desk) -> ExitCode:

@@ -33,14 +33,14 @@ async def test_probes_tell_the_state(state: State, startup: int, ready: int, liv
 
 async def test_the_state_is_a_document() -> None:
     state = State(gpus=(Gpu(0, "NVIDIA L4", 23_034),))
-    state.enter(Phase.WARMING_UP, "generating the first token")
+    state.enter(Phase.WARMING_UP, "answering a first request")
     async with TestClient(TestServer(application(state))) as client:
         document = await (await client.get("/state")).json()
     since = datetime.fromisoformat(document.pop("since"))
     assert since.tzinfo is not None
     assert document == {
         "phase": "WarmingUp",
-        "message": "generating the first token",
+        "message": "answering a first request",
         "gpus": [{"index": 0, "name": "NVIDIA L4", "memoryMiB": 23_034}],
     }
 
