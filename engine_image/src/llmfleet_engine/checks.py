@@ -6,13 +6,16 @@ listed; the hub is not asked, since a proxy, a mirror or the cache may well answ
 
 import errno
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from llmfleet_engine.gpu import Gpu, GpuError, inventory, shortage
-from llmfleet_engine.options import Options, Source
+from llmfleet_engine.gpu import Gpu, GpuError, inventory, shortage, sliced
+from llmfleet_engine.options import NVIDIA_GPU, Options, Source
+
+log = logging.getLogger(__name__)
 
 CACHE_VARIABLES = ("HOME", "XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
@@ -26,7 +29,7 @@ class CheckError(Exception):
 
 
 def run(options: Options, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """Makes all checks and returns the GPUs found (none looked for with --gpus 0).
+    """Makes all checks and returns the GPUs found (none looked for with --gpus 0 or another vendor's).
 
     Raises:
         CheckError: the first thing that is wrong.
@@ -42,13 +45,19 @@ def run(options: Options, environment: Mapping[str, str]) -> tuple[Gpu, ...]:
 def check_gpus(
     options: Options, environment: Mapping[str, str], find: Callable[[], tuple[Gpu, ...]] = inventory
 ) -> tuple[Gpu, ...]:
-    """Looks for the GPUs the engine was given."""
+    """Looks for the GPUs the engine was given; counts them where NVML knows what was given."""
     if options.gpus == 0:
+        return ()
+    if not options.gpu_resource.startswith("nvidia.com/"):
+        log.info("%s: not looked for before the start, NVML knows NVIDIA's GPUs only", options.gpu_resource)
         return ()
     try:
         found = find()
     except GpuError as error:
         raise CheckError(f"--gpus asks for {options.gpus} GPUs: {error}") from error
+    if options.gpu_resource != NVIDIA_GPU or sliced(environment):
+        log.info("%s: not counted, NVML counts whole cards and these may be slices of one", options.gpu_resource)
+        return found
     if wrong := shortage(options.gpus, found, environment):
         raise CheckError(wrong)
     return found

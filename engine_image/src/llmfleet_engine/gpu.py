@@ -111,6 +111,12 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> tuple[Gpu,
     return gpus[: len(names)]  # names by UUID: how many is all that matters here
 
 
+def sliced(environment: Mapping[str, str]) -> bool:
+    """Tells whether the container was given slices of GPUs (MIG), which share the resource name of whole ones."""
+    names = ",".join(environment.get(name, "") for name in ("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"))
+    return any(name.strip().startswith("MIG-") for name in names.split(","))
+
+
 def shortage(asked: int, found: tuple[Gpu, ...], environment: Mapping[str, str]) -> str | None:
     """Says in one line what is wrong where fewer GPUs are there than asked for; None where all is well."""
     usable = visible(found, environment)

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 HUB = "hf://"
 QUANTIZATIONS = ("awq", "gptq", "fp8", "int8", "none")
+NVIDIA_GPU = "nvidia.com/gpu"
 TERMINATION_LOG = Path("/dev/termination-log")
 
 # The engine's options that belong to the launcher, and what sets them here. After `--` they are refused: two places
@@ -87,6 +88,7 @@ class Options:
     model: Source
     served_model_name: str
     gpus: int
+    gpu_resource: str
     tensor_parallel_size: int | None
     pipeline_parallel_size: int | None
     max_model_len: int | None  # tokens
@@ -231,6 +233,9 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--adapter", type=adapter, action="append", default=[], metavar="NAME=SOURCE", help="LoRA")
     engine = made.add_argument_group("engine")
     engine.add_argument("--gpus", type=whole(0, 1024), required=True, metavar="N", help="of this container; 0 = CPU")
+    engine.add_argument(
+        "--gpu-resource", default=NVIDIA_GPU, metavar="R", help="what counts them; default " + NVIDIA_GPU
+    )
     engine.add_argument("--tensor-parallel-size", type=whole(1, 1024), metavar="N")
     engine.add_argument("--pipeline-parallel-size", type=whole(1, 1024), metavar="N")
     engine.add_argument("--max-num-seqs", type=whole(1), metavar="N", help="requests in one batch")

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -210,3 +211,41 @@ def test_without_gpus_nobody_asks_for_them(model: Path) -> None:
         raise AssertionError("NVML was asked")
 
     assert check_gpus(options(model), {}, find) == ()
+
+
+NVIDIA_ONE = (Gpu(0, "NVIDIA A100-SXM4-80GB", 81_920),)
+
+
+def nothing() -> tuple[Gpu, ...]:
+    raise GpuError("NVML is not in this container")
+
+
+def test_gpus_of_another_vendor_are_left_to_the_engine(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert check_gpus(options(model, "--gpu-resource=amd.com/gpu", gpus=8), {}, nothing) == ()
+    assert "amd.com/gpu: not looked for" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("resource", "environment"),
+    [
+        ("nvidia.com/mig-1g.10gb", {}),
+        ("nvidia.com/gpu.shared", {}),
+        ("nvidia.com/gpu", {"NVIDIA_VISIBLE_DEVICES": "MIG-11111111-2222,MIG-33333333-4444"}),
+        ("nvidia.com/gpu", {"CUDA_VISIBLE_DEVICES": "MIG-11111111-2222, MIG-33333333-4444"}),
+    ],
+)
+def test_slices_of_a_gpu_are_not_counted_as_cards(
+    model: Path, resource: str, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    given = options(model, f"--gpu-resource={resource}", gpus=2)
+    with caplog.at_level(logging.INFO):
+        assert check_gpus(given, environment, lambda: NVIDIA_ONE) == NVIDIA_ONE
+    assert f"{resource}: not counted" in caplog.text
+    with pytest.raises(CheckError, match="NVML is not in this container"):
+        check_gpus(given, environment, nothing)
+
+
+def test_whole_gpus_named_by_uuid_are_counted(model: Path) -> None:
+    with pytest.raises(CheckError, match="asks for 2 GPUs and 1 are there"):
+        check_gpus(options(model, gpus=2), {"NVIDIA_VISIBLE_DEVICES": "GPU-11111111-2222"}, lambda: NVIDIA_ONE)

@@ -4,6 +4,7 @@ from llmfleet.api.deployment import Spec
 from llmfleet.render.objects import Owner, controller_revision, deployment, disruption_budget, revision_data, service
 from llmfleet.render.pod import pod_template
 from llmfleet.render.profiles import Images
+from llmfleet_engine.options import parse
 from tests.unit.worlds import NOW
 
 IMAGES = Images(engine="registry/engine:1", engine_cpu="registry/engine-cpu:1", simulator="registry/sim:1")
@@ -65,6 +66,22 @@ def test_a_gpu_product_and_another_vendor() -> None:
     pod = pod_of(resources={"gpu": {"resourceName": "amd.com/gpu", "product": "MI300X"}})
     assert pod["nodeSelector"] == {"amd.com/gpu.product": "MI300X"}
     assert pod["tolerations"] == [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "told"),
+    [
+        ({"resourceName": "amd.com/gpu"}, ["--gpus=1", "--gpu-resource=amd.com/gpu"]),
+        ({"resourceName": "nvidia.com/mig-1g.10gb", "count": 2}, ["--gpus=2", "--gpu-resource=nvidia.com/mig-1g.10gb"]),
+        ({"resourceName": "nvidia.com/gpu"}, ["--gpus=1"]),  # launchers from before this option go on with it
+        ({"resourceName": "amd.com/gpu", "count": 0}, ["--gpus=0"]),
+    ],
+    ids=["another vendor", "slices", "the default", "none"],
+)
+def test_the_launcher_is_told_whose_gpus_it_gets(gpu: dict, told: list[str]) -> None:
+    args = engine_of(resources={"gpu": gpu})["args"]
+    assert [argument for argument in args if argument.startswith("--gpu")] == told
+    assert parse(args).gpu_resource == gpu["resourceName"] or not gpu.get("count", 1)
 
 
 def test_typed_options_become_flags_and_raw_ones_follow_behind_the_dashes() -> None:

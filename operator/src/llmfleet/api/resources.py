@@ -46,3 +46,8 @@ class Resources(Part):
         None,
         description="Size of /dev/shm, which counts as memory. Default: 2Gi.",
     )
+
+    @property
+    def gpu_resource(self) -> str:
+        """Name of the extended resource that counts the GPUs."""
+        return (self.gpu.resource_name if self.gpu else None) or DEFAULT_GPU_RESOURCE

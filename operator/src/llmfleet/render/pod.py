@@ -15,7 +15,6 @@ from llmfleet.api.names import (
     LABEL_REVISION,
     MANAGED_BY,
 )
-from llmfleet.api.resources import DEFAULT_GPU_RESOURCE
 from llmfleet.api.units import canonical_quantity
 from llmfleet.render.profiles import PROFILES, Images
 from llmfleet.render.sources import Mounts
@@ -116,24 +115,20 @@ def _resources(spec: Spec) -> dict[str, Any]:
     if asked.memory is not None:
         limits["memory"] = requests["memory"] = canonical_quantity(asked.memory)
     if spec.gpu_count:
-        limits[_gpu_resource(spec)] = requests[_gpu_resource(spec)] = str(spec.gpu_count)
+        limits[asked.gpu_resource] = requests[asked.gpu_resource] = str(spec.gpu_count)
     return {"requests": requests, **({"limits": limits} if limits else {})}
-
-
-def _gpu_resource(spec: Spec) -> str:
-    gpu = spec.resources.gpu
-    return (gpu.resource_name if gpu else None) or DEFAULT_GPU_RESOURCE
 
 
 def _node_labels(spec: Spec) -> dict[str, str]:
     """Vendors label their nodes under the domain of their resource: nvidia.com/gpu and nvidia.com/gpu.product."""
     product = spec.resources.gpu.product if spec.resources.gpu else None
-    return {f"{_gpu_resource(spec).split('/')[0]}/gpu.product": product} if product else {}
+    return {f"{spec.resources.gpu_resource.split('/')[0]}/gpu.product": product} if product else {}
 
 
 def _tolerations(spec: Spec) -> list[dict[str, Any]]:
     """GPU nodes are commonly tainted with the name of their resource to keep other pods away."""
-    return [{"key": _gpu_resource(spec), "operator": "Exists", "effect": "NoSchedule"}] if spec.gpu_count else []
+    resource = spec.resources.gpu_resource
+    return [{"key": resource, "operator": "Exists", "effect": "NoSchedule"}] if spec.gpu_count else []
 
 
 def _spread(name: str, revision: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.names import HTTP_PORT, PROBE_PORT
+from llmfleet.api.resources import DEFAULT_GPU_RESOURCE
 from llmfleet.render.probe import http_probe
 from llmfleet.render.sources import Mounts, location
 
@@ -56,6 +57,8 @@ def _options(name: str, spec: Spec) -> Iterator[str]:
     yield f"--model={location(model.source)}"
     yield f"--served-model-name={model.name or name}"
     yield f"--gpus={spec.gpu_count}"
+    if spec.gpu_count and spec.resources.gpu_resource != DEFAULT_GPU_RESOURCE:
+        yield f"--gpu-resource={spec.resources.gpu_resource}"
     yield f"--drain-timeout={spec.drain_timeout_s:g}"
     typed = {
         "tensor-parallel-size": engine.tensor_parallel_size,
