@@ -2,7 +2,7 @@
 
 play/ok       ready after a moment            play/never    runs and is never ready
 play/pull     its image cannot be pulled      play/crash    ends again and again, with a termination message
-play/secret   a Secret it names is missing
+play/secret   a Secret it names is missing      play/mount    a Secret that it mounts is missing: an Event says so
 """
 
 import threading
@@ -74,6 +74,8 @@ class PlayedNodes:
         elif not (pod.status.container_statuses or ()):
             body = {"status": self._status(pod)}
             self._ignoring_gone(self._core.patch_namespaced_pod_status, name, namespace, body)
+            if "play/mount" in pod.spec.containers[0].image:
+                self._ignoring_gone(self._core.create_namespaced_event, namespace, _failed_mount(pod))
 
     @staticmethod
     def _ignoring_gone(call: Any, *arguments: Any, **keywords: Any) -> None:
@@ -129,10 +131,31 @@ def _crashed() -> tuple[dict, dict, int]:
     return waiting, {"terminated": ended}, 2
 
 
+def _failed_mount(pod: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"generateName": f"{pod.metadata.name}."},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "namespace": pod.metadata.namespace,
+            "name": pod.metadata.name,
+            "uid": pod.metadata.uid,
+        },
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found',
+        "source": {"component": "kubelet", "host": pod.spec.node_name},
+        "firstTimestamp": _now(),
+        "lastTimestamp": _now(),
+        "count": 1,
+    }
+
+
 _STATES = {
     "ok": _running,
     "never": _running,
     "pull": lambda: _waiting("ErrImagePull", 'failed to resolve reference "play/pull:1": not found'),
     "secret": lambda: _waiting("CreateContainerConfigError", 'secret "hf" not found'),
     "crash": _crashed,
+    "mount": lambda: _waiting("ContainerCreating", ""),
 }

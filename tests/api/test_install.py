@@ -56,6 +56,8 @@ def test_a_model_from_nothing_to_its_third_revision_needs_just_these_rights(site
         models.apply(image="play/ok:1", **revisions)
         models.wait_ready()
         models.wait(lambda: ("", "events", "patch") in site.used(), "an Event is counted up")
+        models.apply(name="lost", image="play/mount:1")
+        models.wait(lambda: models.status("lost").get("state") == "ConfigMissing", "an Event is read")
     assert_nothing_refused(site, operator)
     assert site.used() | ASKED_BY_ADMISSION == site.granted()
 

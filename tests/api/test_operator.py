@@ -93,10 +93,11 @@ def test_a_revision_that_misses_its_deadline_stalls_and_the_old_one_serves(model
         ("play/pull:1", {}, "ImagePullFailed", "not found"),
         ("play/crash:1", {}, "EngineFailed", "model directory /models/x does not exist (2 restarts"),
         ("play/secret:1", {}, "ConfigMissing", 'secret "hf" not found'),
+        ("play/mount:1", {}, "ConfigMissing", 'failed for volume "extra" : secret "absent" not found'),
         ("play/ok:1", {"resources": {"gpu": {"product": "NONE-SUCH"}}}, "Unschedulable", "nodes are available"),
         ("play/ok:1", {"engine": {"tensorParallelSize": 16}}, "Unschedulable", "Insufficient nvidia.com/gpu"),
     ],
-    ids=["image", "crash", "secret", "GPU product", "GPU count"],
+    ids=["image", "crash", "secret", "volume", "GPU product", "GPU count"],
 )
 def test_the_cause_of_a_failure_is_in_the_sentence(
     models: Models, image: str, spec: dict, state: str, words: str

@@ -124,9 +124,19 @@ def test_a_stream_survives_the_deletion_of_its_engine(cluster: Cluster, models: 
             "ConfigMissing",
             'secret "absent" not found',
         ),
+        (
+            {
+                "podTemplate": {
+                    "volumes": [{"name": "extra", "secret": {"secretName": "absent"}}],
+                    "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+                }
+            },
+            "ConfigMissing",
+            'volume "extra" : secret "absent" not found',
+        ),
         ({"podTemplate": {"securityContext": {"runAsUser": 0, "runAsNonRoot": False}}}, "PodRefused", "restricted"),
     ],
-    ids=["image", "crash", "GPU", "Secret", "PodSecurity"],
+    ids=["image", "crash", "GPU", "Secret", "volume", "PodSecurity"],
 )
 def test_the_sentence_names_the_cause_within_30_seconds(models: Models, spec: dict, state: str, words: str) -> None:
     apply(models, **spec)

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from llmfleet.control.cache import Cache, Key
-from llmfleet.control.phases import PhaseReader
+from llmfleet.control.inquiries import Inquiries
+from llmfleet.control.phases import Phases
 from llmfleet.control.summary import summarise
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
@@ -29,7 +30,7 @@ def said(text: str) -> web.Response:
 
 
 class World:
-    """What the reader sees of the cluster, one starting engine; and what it told about it."""
+    """What is known of the cluster, one starting engine; and what was told about it."""
 
     def __init__(self, address: str) -> None:
         self._pods = (pod(NEW, probe=address),)
@@ -65,12 +66,12 @@ async def launcher(answer: web.Response) -> AsyncIterator[tuple[str, list[str]]]
 async def told(answer: web.Response) -> tuple[str, list[str]]:
     async with launcher(answer) as (address, asked):
         world = World(address)
-        reader = PhaseReader(cast("Cache", world))
+        inquiries = Inquiries(cast("Cache", world), Phases(cast("Cache", world)))
         try:
-            reader.look(KEY)
+            inquiries.look(KEY)
             return await asyncio.wait_for(world.told.get(), 5), asked
         finally:
-            await reader.close()
+            await inquiries.close()
 
 
 @pytest.mark.parametrize(
@@ -115,10 +116,10 @@ async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
     server = await asyncio.start_server(endless, "127.0.0.1", 0)
     async with server:
         world = World(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        reader = PhaseReader(cast("Cache", world))
-        reader.look(KEY)
+        inquiries = Inquiries(cast("Cache", world), Phases(cast("Cache", world)))
+        inquiries.look(KEY)
         assert await asyncio.wait_for(world.told.get(), 5) == ""
-        await reader.close()
+        await inquiries.close()
     assert sent < 2**24  # what fits into the buffers on the way, far from what came within the time limit
 
 

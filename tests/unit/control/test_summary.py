@@ -92,6 +92,16 @@ def test_the_cause_is_quoted_in_the_words_of_whoever_saw_it(trouble: dict, state
     assert condition(status, "Ready").reason == state
 
 
+def test_a_volume_that_cannot_be_mounted_is_named_for_as_long_as_the_pod_waits_for_it() -> None:
+    said = 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found'
+    waiting = pod(NEW, waiting=("ContainerCreating", ""), running=False)
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(waiting,), obstacles={waiting.uid: said})
+    status = status_of(world)
+    assert status.state == "ConfigMissing"
+    assert status.summary == f"Not serving chat. Engine of {NEW} cannot be created: {said} (0/1 ready)."
+    assert status_of(replace(world, pods=(pod(NEW),))).state == "Starting"
+
+
 def test_quota_and_admission_are_quoted() -> None:
     refused = deployment(NEW, refused='pods "x" is forbidden: exceeded quota: gpus')
     status = status_of(snapshot(serving=NEW, deployments=(refused,)))

@@ -76,6 +76,7 @@ class Cache:
         self._known: dict[Key, Known] = {}
         self._children: dict[str, dict[Key, dict[str, Child | PodView]]] = defaultdict(lambda: defaultdict(dict))
         self._phases: dict[str, str] = {}
+        self._obstacles: dict[str, str] = {}
         self.reflectors: dict[str, Reflector[Any]] = {
             kind: Reflector(
                 client,
@@ -115,12 +116,19 @@ class Cache:
 
     def set_phase(self, key: Key, pod_uid: str, phase: str) -> None:
         """Remember what the launcher of a pod says it does; empty for nothing known."""
-        if self._phases.get(pod_uid, "") == phase:
+        self._note(self._phases, key, pod_uid, phase)
+
+    def set_obstacle(self, key: Key, pod_uid: str, message: str) -> None:
+        """Remember what keeps a pod from its volumes; empty for nothing known."""
+        self._note(self._obstacles, key, pod_uid, message)
+
+    def _note(self, book: dict[str, str], key: Key, pod_uid: str, text: str) -> None:
+        if book.get(pod_uid, "") == text:
             return
-        if phase:
-            self._phases[pod_uid] = phase
+        if text:
+            book[pod_uid] = text
         else:
-            del self._phases[pod_uid]
+            del book[pod_uid]
         self._changed(key)
 
     def snapshot(self, key: Key) -> Snapshot | None:
@@ -150,6 +158,7 @@ class Cache:
             pods=pods,
             phases={pod.uid: self._phases[pod.uid] for pod in pods if pod.uid in self._phases},
             orders=known.orders,
+            obstacles={pod.uid: self._obstacles[pod.uid] for pod in pods if pod.uid in self._obstacles},
         )
 
     def _of(self, kind: str, key: Key) -> dict[str, Any]:
@@ -196,6 +205,7 @@ class Cache:
                     self._changed(owner)
             if new is None and isinstance(old, PodView):
                 self._phases.pop(old.uid, None)
+                self._obstacles.pop(old.uid, None)
 
         return on_change
 

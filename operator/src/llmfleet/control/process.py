@@ -24,8 +24,10 @@ from llmfleet.api.names import KIND
 from llmfleet.control.admission import refuse
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor
+from llmfleet.control.inquiries import Inquiries
 from llmfleet.control.metrics import Metrics
-from llmfleet.control.phases import PhaseReader
+from llmfleet.control.obstacles import Obstacles
+from llmfleet.control.phases import Phases
 from llmfleet.control.probes import Vitals, serve
 from llmfleet.control.queue import WorkQueue
 from llmfleet.control.reconcile import Reconciler
@@ -119,7 +121,8 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     admit = partial(refuse, allow_host_path=settings.allow_host_path)
     cache = Cache(client, settings.namespaces or None, queue.add, admit)
-    recorder, phases = Recorder(client, instance=socket.gethostname()), PhaseReader(cache)
+    recorder = Recorder(client, instance=socket.gethostname())
+    inquiries = Inquiries(cache, Phases(cache), Obstacles(client, cache))
     reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, metrics)
     metrics.gauge("llmfleet_queue_depth", "LLMDeployments waiting to be looked at.", lambda: queue.depth)
     metrics.gauge("llmfleet_queue_age_seconds", "Age of the oldest of them.", queue.oldest_s)
@@ -131,13 +134,13 @@ async def _look_after(fleet: _Fleet, group: asyncio.TaskGroup) -> None:
         await reflector.synced.wait()
     group.create_task(recorder.run(), name="events")
     for number in range(settings.workers):
-        group.create_task(work(queue, reconciler, phases, metrics), name=f"worker {number}")
+        group.create_task(work(queue, reconciler, inquiries, metrics), name=f"worker {number}")
     fleet.vitals.phase, fleet.vitals.ready = "leading", True
     try:
         await follow(fleet.connection, fleet.session, cache, settings.namespaces)
     finally:
         queue.close()
-        await phases.close()
+        await inquiries.close()
         await recorder.drain(_LAST_WORDS_S)
     raise _Stopped
 

@@ -7,9 +7,9 @@ from typing import NoReturn
 from uuid import uuid4
 
 from llmfleet.control.cache import Key
+from llmfleet.control.inquiries import Inquiries
 from llmfleet.control.logs import log_fields
 from llmfleet.control.metrics import Metrics
-from llmfleet.control.phases import PhaseReader
 from llmfleet.control.queue import WorkQueue
 from llmfleet.control.reconcile import Reconciler
 from llmfleet.kube.errors import ApiError
@@ -17,14 +17,14 @@ from llmfleet.kube.errors import ApiError
 log = logging.getLogger(__name__)
 
 
-async def work(queue: WorkQueue[Key], reconciler: Reconciler, phases: PhaseReader, metrics: Metrics) -> NoReturn:
+async def work(queue: WorkQueue[Key], reconciler: Reconciler, inquiries: Inquiries, metrics: Metrics) -> NoReturn:
     """Work until cancelled."""
     while True:
         key = await queue.get()
         with log_fields(key="/".join(key), reconcile=uuid4().hex[:8]):
             started = time.perf_counter()
             result = await _once(queue, reconciler, key)
-            phases.look(key)
+            inquiries.look(key)
         metrics.reconciles.labels(result).inc()
         metrics.reconcile_s.observe(time.perf_counter() - started)
 

@@ -69,7 +69,10 @@ def health(snapshot: Snapshot, revision: str) -> Health:
     pods = snapshot.pods_of(revision)
     waiting = [pod for pod in pods if not pod.ready]
     starting = [pod.starting_since for pod in waiting if pod.starting_since is not None]
-    problems = [*_refusals(snapshot, revision), *(problem for pod in waiting for problem in _problems(pod))]
+    problems = [
+        *_refusals(snapshot, revision),
+        *(problem for pod in waiting for problem in _problems(pod, snapshot.obstacles.get(pod.uid, ""))),
+    ]
     return Health(
         ready=sum(pod.ready for pod in pods),
         pods=len(pods),
@@ -87,7 +90,7 @@ def _refusals(snapshot: Snapshot, revision: str) -> Iterator[Problem]:
         yield Problem(Reason.POD_REFUSED, deployment.refused)
 
 
-def _problems(pod: PodView) -> Iterator[Problem]:
+def _problems(pod: PodView, obstacle: str) -> Iterator[Problem]:
     reason, message = pod.waiting
     if pod.unschedulable:
         yield Problem(Reason.UNSCHEDULABLE, pod.unschedulable)
@@ -95,5 +98,7 @@ def _problems(pod: PodView) -> Iterator[Problem]:
         yield Problem(Reason.IMAGE_PULL_FAILED, _BACK_OFF.sub("", message) or reason)
     elif reason in _CONFIG_REASONS:
         yield Problem(Reason.CONFIG_MISSING, message or reason)
+    elif obstacle and pod.preparing:
+        yield Problem(Reason.CONFIG_MISSING, obstacle)
     if pod.failure is not None:
         yield Problem(Reason.ENGINE_FAILED, pod.failure.message, pod.restarts, pod.failure.at)

@@ -86,6 +86,7 @@ class Client:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = PAGE_ITEMS,
         metadata_only: bool = False,
     ) -> AsyncGenerator[Object, None]:
@@ -97,6 +98,7 @@ class Client:
             resource: what to list.
             namespace: None for all namespaces.
             label_selector: as in kubectl's `--selector`.
+            field_selector: as in kubectl's `--field-selector`.
             limit: objects per page; 0 asks for everything at once.
             metadata_only: items are PartialObjectMetadata.
 
@@ -104,7 +106,9 @@ class Client:
             Gone: the listing took so long that its moment was forgotten; start again.
             ApiError: anything else.
         """
-        params = _present(labelSelector=label_selector, limit=str(limit) if limit else None)
+        params = _present(
+            labelSelector=label_selector, fieldSelector=field_selector, limit=str(limit) if limit else None
+        )
         headers = {"Accept": _METADATA_ONLY_LIST} if metadata_only else {}
         while True:
             page = await self._call("list", "GET", resource, resource.path(namespace), params=params, headers=headers)
@@ -123,10 +127,17 @@ class Client:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[Object, None]:
         """List objects one by one, fetched page by page. Arguments and errors are those of `pages`."""
-        async for page in self.pages(resource, namespace, label_selector=label_selector, metadata_only=metadata_only):
+        async for page in self.pages(
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            metadata_only=metadata_only,
+        ):
             for item in page.get("items") or ():
                 yield item
 

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from llmfleet.api.deployment import Spec
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 
+_PREPARING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _TAKEN_WITHIN: Final = timedelta(seconds=30)
 """Within this time after a pod was given to a node, the node says of it that it is not ready."""
 
@@ -165,6 +166,11 @@ class PodView:
         # A pod that never was ready is unready from about the moment at which its node took it.
         return self.unready_since - self.scheduled_at > _TAKEN_WITHIN
 
+    @property
+    def preparing(self) -> bool:
+        """Whether its node still prepares what its container needs: volumes, network, image."""
+        return self.waiting[0] in _PREPARING
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -196,6 +202,7 @@ class Snapshot:
         refusal: why the spec cannot be carried out, else None; then ``spec`` is None.
         phases: what the launcher of a pod last said it does, by pod uid.
         orders: what its annotations ask for.
+        obstacles: why a pod does not get its volumes, in the words of the Event that tells it, by pod uid.
     """
 
     namespace: str
@@ -214,6 +221,7 @@ class Snapshot:
     pods: tuple[PodView, ...]
     phases: Mapping[str, str]
     orders: Orders = Orders()
+    obstacles: Mapping[str, str] = field(default_factory=dict)
 
     def pods_of(self, revision: str) -> tuple[PodView, ...]:
         """Return the pods of one revision that are not on their way out."""
