@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from llmfleet.control import phases
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.inquiries import Inquiries
 from llmfleet.control.phases import Phases
@@ -33,14 +34,14 @@ class World:
     """What is known of the cluster, one starting engine; and what was told about it."""
 
     def __init__(self, address: str) -> None:
-        self._pods = (pod(NEW, probe=address),)
+        self.pods = (pod(NEW, probe=address),)
         self.told: asyncio.Queue[str] = asyncio.Queue()
 
     def snapshot(self, _: Key) -> Snapshot:
-        return snapshot(deployments=(deployment(NEW),), pods=self._pods)
+        return snapshot(deployments=(deployment(NEW),), pods=self.pods)
 
     def set_phase(self, _: Key, pod_uid: str, phase: str) -> None:
-        assert pod_uid == self._pods[0].uid
+        assert pod_uid == f"pod-{NEW}-0"
         self.told.put_nowait(phase)
 
 
@@ -93,24 +94,42 @@ async def test_only_phases_of_a_start_are_taken_over(answer: web.Response, phase
     assert await told(answer) == (phase, ["/state"])
 
 
+async def test_a_phase_is_taken_back_when_the_pod_has_become_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "_EVERY_S", 0)
+    async with launcher(said(LOADING)) as (address, _):
+        world = World(address)
+        inquiries = Inquiries(cast("Cache", world), Phases(cast("Cache", world)))
+        inquiries.look(KEY)
+        inquiries.look(KEY)
+        assert await asyncio.wait_for(world.told.get(), 5) == "LoadingWeights"
+        world.pods = (pod(NEW, ready=True, probe=address),)
+        told = "LoadingWeights"
+        while told:
+            told = await asyncio.wait_for(world.told.get(), 5)
+        await inquiries.close()
+    assert world.told.empty(), "it was asked twice"
+
+
 async def test_a_pod_does_not_send_the_operator_elsewhere() -> None:
     redirect = web.Response(status=302, headers={"Location": "/elsewhere"})
     assert await told(redirect) == ("", ["/state"])
 
 
 async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
-    sent = 0
+    sent, hung_up = 0, asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while sent < 2**30:
                 writer.write(b" " * 2**16)
                 await writer.drain()
                 sent += 2**16
         except ConnectionError:
+            hung_up.set()
+        finally:
             writer.close()
 
     server = await asyncio.start_server(endless, "127.0.0.1", 0)
@@ -119,6 +138,7 @@ async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
         inquiries = Inquiries(cast("Cache", world), Phases(cast("Cache", world)))
         inquiries.look(KEY)
         assert await asyncio.wait_for(world.told.get(), 5) == ""
+        await asyncio.wait_for(hung_up.wait(), 5)
         await inquiries.close()
     assert sent < 2**24  # what fits into the buffers on the way, far from what came within the time limit
 
