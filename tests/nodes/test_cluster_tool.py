@@ -218,6 +218,10 @@ def test_control_planes_of_different_names_stand_side_by_side() -> None:
         first.kubectl("create", "namespace", "only-here")
         assert first.server != second.server
         assert "only-here" not in second.kubectl("get", "namespaces")
+        with pytest.raises(ClusterError, match="no network for nodes"):
+            second.add_node()
+        with pytest.raises(ClusterError, match="no node 'n1'; there are: none"):
+            second.cut_off("n1")
         first.down()
         second.kubectl("get", "--raw", "/readyz")
     finally:
