@@ -22,6 +22,7 @@ from llmfleet.api.markers import (
     list_map,
     preserve_unknown,
     rules,
+    text_matches,
 )
 from llmfleet.api.schema import schema_of
 from llmfleet.api.structural import SchemaError, check_structural, walk
@@ -34,7 +35,9 @@ class Wheel(Part):
     """One wheel."""
 
     name: str = Field(description="Which wheel.", max_length=63)
-    size: Annotated[int | str, int_or_string(pattern="^[0-9]+mm$", max_length=8)] = Field("30mm", description="Size.")
+    size: Annotated[
+        int | str, int_or_string(max_length=8), text_matches("^[0-9]+mm$", "must be a length such as 30mm")
+    ] = Field("30mm", description="Size.")
 
 
 class Motor(Part):

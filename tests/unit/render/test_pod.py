@@ -142,12 +142,10 @@ def test_a_pod_gets_time_to_drain_and_to_start() -> None:
 
 
 def test_the_overlay_is_merged_but_never_takes_our_labels() -> None:
-    template = pod_template(
-        "chat",
-        "12345678",
-        spec(podTemplate={"labels": {"team": "a", "llmfleet.dev/name": "x"}, "securityContext": {"fsGroup": 7}}),
-        IMAGES,
-    )
+    asked = spec(podTemplate={"labels": {"team": "a"}, "securityContext": {"fsGroup": 7}})
+    # No spec that the models read has such a label; should they ever let one in, the selector's labels count.
+    overlay = asked.pod_template.model_copy(update={"labels": {"team": "a", "llmfleet.dev/name": "x"}})
+    template = pod_template("chat", "12345678", asked.model_copy(update={"pod_template": overlay}), IMAGES)
     assert template["metadata"]["labels"]["team"] == "a"
     assert template["metadata"]["labels"]["llmfleet.dev/name"] == "chat"
     assert template["spec"]["securityContext"]["fsGroup"] == 7

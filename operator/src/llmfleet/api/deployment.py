@@ -9,19 +9,27 @@ from llmfleet.api.markers import CustomResource, PrinterColumn, Scale, cel, rule
 from llmfleet.api.model import Model
 from llmfleet.api.names import GROUP, KIND, PLURAL, VERSION
 from llmfleet.api.part import Part
+from llmfleet.api.patterns import compiled
 from llmfleet.api.pod_template import PodTemplate
 from llmfleet.api.resources import Resources
 from llmfleet.api.status import Status
-from llmfleet.api.units import Duration, IntOrPercent, seconds
+from llmfleet.api.units import DURATION_PATTERN, Duration, IntOrPercent, seconds
 
 NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """DNS-1035, because the name becomes a Service's."""
+_LONGEST_NAME: Final = 50
+_AT_LEAST_1S: Final = cel(
+    # What is no duration at all has been refused by another rule, and has no length.
+    f"!self.matches(r'{DURATION_PATTERN}') || duration(self) >= duration('1s')",
+    "must be at least 1s",
+    lambda text: seconds(text) >= 1,
+)
 
 
 class Startup(Part):
     """How long an engine may take to become ready."""
 
-    deadline: Annotated[Duration, cel("duration(self) >= duration('1s')", "must be at least 1s")] = Field(
+    deadline: Annotated[Duration, _AT_LEAST_1S] = Field(
         "30m",
         description="From scheduled to ready. A new revision that takes longer is reported and serves nothing; the one "
         "before goes on.",
@@ -40,6 +48,7 @@ class Drain(Part):
     cel(
         "!(has(self.maxUnavailable) && has(self.minAvailable))",
         "give maxUnavailable or minAvailable, not both",
+        lambda asked: asked.max_unavailable is None or asked.min_available is None,
     ),
 )
 class Disruption(Part):
@@ -69,6 +78,7 @@ class Rollout(Part):
         " * (has(self.engine) && has(self.engine.pipelineParallelSize) ? self.engine.pipelineParallelSize : 1)",
         "resources.gpu.count must be engine.tensorParallelSize x engine.pipelineParallelSize, or 0 to run on CPUs: "
         "leave it out, or change one of the two",
+        lambda spec: spec.gpus_fit,
         field_path=".resources",
     ),
 )
@@ -92,9 +102,19 @@ class Spec(Part):
     def gpu_count(self) -> int:
         """GPUs of one replica; 0 means that the engine runs on CPUs."""
         asked = self.resources.gpu.count if self.resources.gpu else None
-        parallel = (self.engine.tensor_parallel_size or 1) * (self.engine.pipeline_parallel_size or 1)
         needs_gpu = self.profile != "sim"
-        return asked if asked is not None else parallel * needs_gpu
+        return asked if asked is not None else self.parallelism * needs_gpu
+
+    @property
+    def parallelism(self) -> int:
+        """Parts that the model is cut into, each for one GPU."""
+        return (self.engine.tensor_parallel_size or 1) * (self.engine.pipeline_parallel_size or 1)
+
+    @property
+    def gpus_fit(self) -> bool:
+        """Whether the number of GPUs, where one is given, is what the engine's parallelism needs."""
+        asked = self.resources.gpu.count if self.resources.gpu else None
+        return not asked or asked == self.parallelism
 
     @property
     def profile(self) -> str:
@@ -129,9 +149,10 @@ LLM_DEPLOYMENT: Final = CustomResource(
     status=Status,
     rules=(
         cel(
-            f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) <= 50",
-            "metadata.name becomes the name of a Service: at most 50 lower-case letters, digits and '-', "
+            f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) <= {_LONGEST_NAME}",
+            f"metadata.name becomes the name of a Service: at most {_LONGEST_NAME} lower-case letters, digits and '-', "
             "beginning with a letter",
+            lambda name: len(name) <= _LONGEST_NAME and compiled(NAME_PATTERN).search(name) is not None,
             field_path=".metadata.name",
         ),
     ),

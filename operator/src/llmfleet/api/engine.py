@@ -4,9 +4,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from llmfleet.api.markers import cel, list_atomic, list_map, rules
+from llmfleet.api.markers import Rule, cel, list_atomic, list_map, matches, rules
 from llmfleet.api.model import SecretKey, Source
-from llmfleet.api.part import Part
+from llmfleet.api.part import Items, Part
+from llmfleet.api.patterns import compiled
+from llmfleet.api.references import DataKey, ObjectName
 
 TYPED_OPTIONS: Final = {
     "model": "spec.model.source",
@@ -27,28 +29,34 @@ TYPED_OPTIONS: Final = {
 }
 """Options of the engine that have a field of their own, and that field."""
 
+_TELLTALE_NAME: Final = "(^|_)(TOKEN|SECRET|PASSWORD|API_?KEY|(ACCESS|PRIVATE)_KEY)(_|$)"
 _LAUNCHER_OPTIONS: Final = ("host", "port", "uds", "middleware", "shutdown-timeout")
 
 
 def _option_pattern(option: str) -> str:
     """Match the option alone, with ``=value`` or ``.part=value``; the engine takes dashes and underscores alike."""
-    return f"^--{option.replace('-', '[-_]')}([=.].*)?$"
+    return f"^--{option.replace('-', '[-_]')}([=.]|$)"
+
+
+def _without(pattern: str, message: str) -> Rule:
+    """Refuse lists in which something matches the pattern."""
+    found = compiled(pattern).search
+    return cel(
+        f"!self.exists(a, a.matches('{pattern}'))", message, lambda given: not any(found(item) for item in given)
+    )
 
 
 _ARGS_RULES = (
     *(
-        cel(
-            f"!self.exists(a, a.matches('{_option_pattern(option)}'))",
-            f"--{option} has a field of its own: use {field}",
-        )
+        _without(_option_pattern(option), f"--{option} has a field of its own: use {field}")
         for option, field in TYPED_OPTIONS.items()
     ),
-    cel(
-        "!self.exists(a, a.matches('^-[a-z]+(=.*)?$') || a.matches('^--config(=.*)?$'))",
+    _without(
+        "^(-[a-z]+|--config)(=|$)",
         "short options and --config could say what has a field of its own: write long options",
     ),
-    cel(
-        f"!self.exists(a, a.matches('^--({'|'.join(o.replace('-', '[-_]') for o in _LAUNCHER_OPTIONS)})(=.*)?$'))",
+    _without(
+        f"^--({'|'.join(o.replace('-', '[-_]') for o in _LAUNCHER_OPTIONS)})(=|$)",
         f"--{', --'.join(_LAUNCHER_OPTIONS)} belong to llmfleet: leave them out",
     ),
 )
@@ -57,21 +65,22 @@ _ARGS_RULES = (
 class ConfigMapKey(Part):
     """One key of a ConfigMap in the namespace of this object."""
 
-    name: str = Field(description="Name of the ConfigMap.", min_length=1, max_length=253)
-    key: str = Field(description="Key inside the ConfigMap.", min_length=1, max_length=253)
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: DataKey = Field(description="Key inside the ConfigMap.")
 
 
 class EnvSecretKey(Part):
     """One key of a Secret in the namespace of this object."""
 
-    name: str = Field(description="Name of the Secret.", min_length=1, max_length=253)
-    key: str = Field(description="Key inside the Secret.", min_length=1, max_length=253)
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: DataKey = Field(description="Key inside the Secret.")
 
 
 @rules(
     cel(
         "has(self.secretKeyRef) != has(self.configMapKeyRef)",
         "give exactly one of secretKeyRef and configMapKeyRef",
+        lambda source: (source.secret_key_ref is None) != (source.config_map_key_ref is None),
     ),
 )
 class EnvSource(Part):
@@ -82,17 +91,26 @@ class EnvSource(Part):
 
 
 @rules(
-    cel("has(self.value) != has(self.valueFrom)", "give exactly one of value and valueFrom"),
     cel(
-        "!has(self.value) || !self.name.matches('(^|_)(TOKEN|SECRET|PASSWORD|API_?KEY|(ACCESS|PRIVATE)_KEY)(_|$)')",
+        "has(self.value) != has(self.valueFrom)",
+        "give exactly one of value and valueFrom",
+        lambda variable: (variable.value is None) != (variable.value_from is None),
+    ),
+    cel(
+        f"!has(self.value) || !self.name.matches('{_TELLTALE_NAME}')",
         "looks like a secret: put it into a Secret and name that in valueFrom.secretKeyRef",
+        lambda variable: variable.value is None or compiled(_TELLTALE_NAME).search(variable.name) is None,
         field_path=".value",
     ),
 )
 class EnvVar(Part):
     """One environment variable of the engine."""
 
-    name: str = Field(description="Name of the variable.", pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
+    name: Annotated[
+        str,
+        Field(max_length=128),
+        matches("^[A-Za-z_][A-Za-z0-9_]*$", "must be letters, digits and '_', not beginning with a digit"),
+    ] = Field(description="Name of the variable.")
     value: str | None = Field(None, description="Its value, never a secret.", max_length=4096)
     value_from: EnvSource | None = Field(None, description="A Secret or ConfigMap that holds the value.")
 
@@ -111,11 +129,19 @@ class Engine(Part):
         None,
         description="Kind of engine: vllm, or sim, a simulator that answers without a model. Default: vllm.",
     )
-    image: str | None = Field(
+    image: (
+        Annotated[
+            str,
+            Field(max_length=512),
+            matches(
+                r"^[a-zA-Z0-9][a-zA-Z0-9._/:@-]*$",
+                "must be an image such as registry/engine:tag or name@sha256:digest",
+            ),
+        ]
+        | None
+    ) = Field(
         None,
         description="Image to run instead of the profile's own, such as registry/engine:tag or name@sha256:digest.",
-        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/:@-]*$",
-        max_length=512,
     )
     tensor_parallel_size: int | None = Field(None, description="GPUs that share each layer. Default: 1.", ge=1, le=64)
     pipeline_parallel_size: int | None = Field(
@@ -139,10 +165,10 @@ class Engine(Part):
     prefix_caching: bool | None = Field(None, description="Reuse the KV cache of equal prompt beginnings.")
     chunked_prefill: bool | None = Field(None, description="Mix pieces of long prompts with decoding.")
     speculative: Speculative | None = Field(None, description="Speculative decoding with a draft model.")
-    args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], list_atomic(), *_ARGS_RULES] = (
-        Field((), description="Further options, given to the engine as they are.", max_length=64)
+    args: Annotated[Items[Annotated[str, Field(min_length=1, max_length=1024)]], list_atomic(), *_ARGS_RULES] = Field(
+        (), description="Further options, given to the engine as they are.", max_length=64
     )
-    env: Annotated[tuple[EnvVar, ...], list_map("name")] = Field(
+    env: Annotated[Items[EnvVar], list_map("name")] = Field(
         (), description="Environment variables of the engine; secrets by reference only.", max_length=64
     )
 

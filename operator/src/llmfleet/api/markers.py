@@ -1,23 +1,28 @@
 """Markers: what a model tells the CRD generator beyond what pydantic itself knows.
 
-Field markers are `Annotated` metadata. They change only the JSON schema, never validation in Python: the API server
-enforces them, so a model with a rule on it accepts in Python what the API server would refuse.
+Field markers are `Annotated` metadata. What a marker lets the API server refuse, the model refuses as well: a rule has
+its CEL expression and the same as a Python predicate, and a test compares the verdicts of the two over thousands of
+objects. So whoever has only the models (the operator, a check of manifests in Git) judges as the API server does.
 
     class Container(BaseModel):
         '''A container of the pod.'''
         env: Annotated[list[EnvVar], list_map("name"), Field(max_length=64, description="Environment.")] = []
-        name: Annotated[str, cel("self == oldSelf", "name cannot change"), Field(max_length=63, description="Name.")]
+        name: Annotated[str, matches("^[a-z]+$", "must be small letters"), Field(max_length=63, description="Name.")]
 
-Rules over several fields of one struct stand on the class with `@rules(cel(...), ...)`; `crd.py` reads them.
+Rules over several fields of one struct stand on the class with `@rules(cel(...), ...)`; `crd.py` reads them and
+`part.Part` applies them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.alias_generators import to_snake
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from llmfleet.api.patterns import compiled
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Reason = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"]
@@ -34,8 +39,20 @@ class Rule:
 
     rule: str
     message: str
+    holds: Callable[[Any], bool] | None = None
     field_path: str | None = None
     reason: Reason = _DEFAULT_REASON
+
+    def check(self, value: Any) -> Any:
+        """Return a value for which the rule holds; what is absent is not judged.
+
+        Raises:
+            PydanticCustomError: It does not hold; the text names the field, where the rule does, and the remedy.
+        """
+        if value is None or self.holds is None or self.holds(value):
+            return value
+        said = f"{self.field_path.lstrip('.')}: {self.message}" if self.field_path else self.message
+        raise PydanticCustomError("rule", "{said}", {"said": said})
 
     def as_schema(self) -> dict[str, str]:
         """Return one item of x-kubernetes-validations."""
@@ -46,23 +63,44 @@ class Rule:
             item["reason"] = self.reason
         return item
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)
         schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), self.as_schema()]
         return schema
 
 
-def cel(rule: str, message: str, *, field_path: str | None = None, reason: Reason = _DEFAULT_REASON) -> Rule:
+def cel(
+    rule: str,
+    message: str,
+    holds: Callable[[Any], bool] | None = None,
+    *,
+    field_path: str | None = None,
+    reason: Reason = _DEFAULT_REASON,
+) -> Rule:
     """Mark a field, or with `@rules` a struct, with a CEL rule.
 
     Args:
         rule: the expression; true means valid. `self` is the field's value or the struct. A rule that mentions
             `oldSelf` runs on updates only.
         message: what the user reads, one line: what is wrong and what to write instead.
+        holds: the same in Python, of the field's value or of the struct; None for what Python cannot tell (`oldSelf`).
         field_path: for rules on structs, the field the error points at, relative to the struct, e.g. `.maxReplicas`.
         reason: the machine-readable cause in the API server's answer.
     """
-    return Rule(rule=rule, message=message, field_path=field_path, reason=reason)
+    return Rule(rule=rule, message=message, holds=holds, field_path=field_path, reason=reason)
+
+
+def matches(pattern: str, message: str) -> Rule:
+    """Mark a string with a pattern.
+
+    A rule, unlike the schema's own keyword, answers with a sentence and not with the pattern. Rules are not evaluated
+    while the object breaks the schema elsewhere.
+    """
+    found = compiled(pattern).search
+    return cel(f"self.matches(r'{pattern}')", message, lambda text: found(text) is not None)
 
 
 def rules(*added: Rule) -> Callable[[type[ModelT]], type[ModelT]]:
@@ -93,9 +131,43 @@ class Keywords:
         return schema
 
 
-def list_map(*keys: str) -> Keywords:
+@dataclass(frozen=True, slots=True)
+class ListMap:
+    """A list whose items are told apart by key fields."""
+
+    keys: tuple[str, ...]
+
+    def check(self, items: Iterable[BaseModel]) -> Iterable[BaseModel]:
+        """Return a list in which no two items have equal keys.
+
+        Raises:
+            PydanticCustomError: Two have; the text names the key.
+        """
+        seen, fields = set(), [to_snake(key) for key in self.keys]
+        for number, item in enumerate(items):
+            key = tuple(getattr(item, field) for field in fields)
+            if key in seen:
+                said = ", ".join(f"{name} {value!r}" for name, value in zip(self.keys, key, strict=True))
+                raise PydanticCustomError(
+                    "duplicate",
+                    "item {number} has the {said} of another one: remove one",
+                    {"number": number, "said": said},
+                )
+            seen.add(key)
+        return items
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self.keys)}
+        return schema
+
+
+def list_map(*keys: str) -> ListMap:
     """Mark a list of structs as a map under the given (camelCase) key fields: appliers own its items one by one."""
-    return Keywords((("x-kubernetes-list-type", "map"), ("x-kubernetes-list-map-keys", keys)))
+    return ListMap(keys)
 
 
 def list_set() -> Keywords:
@@ -122,23 +194,47 @@ def preserve_unknown() -> Keywords:
 class IntOrString:
     """A value written as an integer or as a string, such as a quantity; replaces what pydantic says of the type."""
 
-    pattern: str | None
     max_length: int
     minimum: int | None
+    maximum: int | None
+
+    def check(self, value: Any) -> Any:
+        """Return a value within the bounds.
+
+        Raises:
+            PydanticCustomError: It is not; the text names the bound.
+        """
+        if isinstance(value, str) and len(value) > self.max_length:
+            raise PydanticCustomError("bounds", "may not be longer than {most}", {"most": self.max_length})
+        if isinstance(value, int) and self.minimum is not None and value < self.minimum:
+            raise PydanticCustomError("bounds", "must be at least {least}", {"least": self.minimum})
+        if isinstance(value, int) and self.maximum is not None and value > self.maximum:
+            raise PydanticCustomError("bounds", "must be at most {most}", {"most": self.maximum})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         del core_schema, handler  # the Python type may be a custom one that has no JSON schema at all
         schema: JsonSchemaValue = {"x-kubernetes-int-or-string": True, "maxLength": self.max_length}
-        if self.pattern is not None:
-            schema["pattern"] = self.pattern
-        if self.minimum is not None:
-            schema["minimum"] = self.minimum
-        return schema
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        return {**schema, **{keyword: bound for keyword, bound in bounds.items() if bound is not None}}
 
 
-def int_or_string(*, pattern: str | None = None, max_length: int, minimum: int | None = None) -> IntOrString:
-    """Mark a field as integer or string; `pattern` and `max_length` bind the string form, `minimum` the integer."""
-    return IntOrString(pattern=pattern, max_length=max_length, minimum=minimum)
+def int_or_string(*, max_length: int, minimum: int | None = None, maximum: int | None = None) -> IntOrString:
+    """Mark a field as integer or string; `max_length` binds the string form, the other two the integer."""
+    return IntOrString(max_length=max_length, minimum=minimum, maximum=maximum)
+
+
+def text_matches(pattern: str, message: str) -> Rule:
+    """Mark an integer or string with a pattern of its string form; like `matches`."""
+    found = compiled(pattern).search
+    return cel(
+        f"type(self) == int || self.matches(r'{pattern}')",
+        message,
+        lambda value: isinstance(value, int) or found(value) is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ characters in Python than in RE2, so that Python accepts whatever the API server
 
 import re
 import warnings
+from functools import cache
 from typing import Final
 
 _MAX_REPEAT: Final = 1000
@@ -51,6 +52,20 @@ def check_pattern(pattern: str) -> None:
         construct = _foreign(token)
         if construct is not None:
             raise ValueError(f"pattern {pattern!r} uses {construct}, which RE2 does not know")
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    r"""Compile a pattern that `check_pattern` accepts so that it means in Python what it means to the API server.
+
+    There `$` is the end of the text, not also what stands before a line break at the end, and `\w` knows ASCII only.
+
+    Raises:
+        ValueError: The API server does not know a construct of it.
+    """
+    check_pattern(pattern)
+    translated = (r"\Z" if token[0] == "$" else token[0] for token in _TOKEN.finditer(pattern))
+    return re.compile("".join(translated), re.ASCII)
 
 
 def _foreign(token: re.Match[str]) -> str | None:

@@ -69,7 +69,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The engine's image cannot be had; the kubelet's message is quoted."""
     CONFIG_MISSING = "ConfigMissing"
-    """A Secret, ConfigMap or volume that the pod names is missing; the kubelet's message is quoted."""
+    """Something that the spec names is not in the cluster, such as a Secret or a claim; the field is named."""
     ENGINE_FAILED = "EngineFailed"
     """The engine ended with an error; its own last words are quoted."""
     POD_REFUSED = "PodRefused"

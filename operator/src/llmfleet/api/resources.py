@@ -1,10 +1,12 @@
 """``spec.resources``: what one replica needs from a node."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
+from llmfleet.api.markers import matches
 from llmfleet.api.part import Part
+from llmfleet.api.references import DOMAIN, LABEL_VALUE
 from llmfleet.api.units import Quantity
 
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
@@ -20,17 +22,26 @@ class Gpu(Part):
         ge=0,
         le=64,
     )
-    resource_name: str | None = Field(
-        None,
-        description="Extended resource that counts GPUs on the nodes. Default: nvidia.com/gpu.",
-        pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
-        max_length=253,
-    )
-    product: str | None = Field(
+    resource_name: (
+        Annotated[
+            str,
+            Field(max_length=253),
+            matches(
+                f"^{DOMAIN}/{LABEL_VALUE}$", "must be a resource with the domain of its vendor, such as nvidia.com/gpu"
+            ),
+        ]
+        | None
+    ) = Field(None, description="Extended resource that counts GPUs on the nodes. Default: nvidia.com/gpu.")
+    product: (
+        Annotated[
+            str,
+            Field(max_length=63),
+            matches(f"^{LABEL_VALUE}$", "must be the value of a node label, such as NVIDIA-A100-SXM4-80GB"),
+        ]
+        | None
+    ) = Field(
         None,
         description="GPU model, as in the node label nvidia.com/gpu.product, such as NVIDIA-A100-SXM4-80GB.",
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
-        max_length=63,
     )
 
 

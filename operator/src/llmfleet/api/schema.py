@@ -252,6 +252,7 @@ def _key_rule(keys: Schema, path: str) -> dict[str, str]:
     for keyword in sorted(keys.keys() - {"type", "maxLength"}):
         raise SchemaError(path, f"{keyword} of keys is not checked by the API server: put a rule on the map")
     length = keys["maxLength"]
+    # The model has the bound itself: no predicate is needed.
     return cel(f"self.all(key, size(key) <= {length})", f"a key has at most {length} characters").as_schema()
 
 

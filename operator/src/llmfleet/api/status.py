@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from llmfleet.api.markers import list_map
-from llmfleet.api.part import Part
+from llmfleet.api.part import Items, Part
 
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 
@@ -54,6 +54,6 @@ class Status(Part):
     stable: RevisionStatus | None = Field(None, description="The revision that users reach.")
     canary: RevisionStatus | None = Field(None, description="The revision that is to replace it.")
     restart: RestartStatus | None = Field(None, description="The restart that was last asked for.")
-    conditions: Annotated[tuple[Condition, ...], list_map("type")] = Field(
+    conditions: Annotated[Items[Condition], list_map("type")] = Field(
         (), description="Standard conditions; page on Available.", max_length=16
     )

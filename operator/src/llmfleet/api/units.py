@@ -11,19 +11,33 @@ from typing import Annotated, Final
 
 from pydantic import StringConstraints
 
-from llmfleet.api.markers import int_or_string
+from llmfleet.api.markers import int_or_string, matches, text_matches
 
 DURATION_PATTERN: Final = r"^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$"
 QUANTITY_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 PERCENT_PATTERN: Final = r"^(100|[1-9]?[0-9])%$"
+_LARGEST: Final = 2**53
+"""Larger integers lose digits in JSON readers that know floating point only."""
 
-Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, min_length=2, max_length=20)]
+Duration = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=20),
+    matches(DURATION_PATTERN, "must be a time such as 90s, 10m or 1h30m"),
+]
 """A span of time such as 5s, 10m or 1h30m; at most some weeks, so that no sum of them overflows anything."""
 
-Quantity = Annotated[int | str, int_or_string(pattern=QUANTITY_PATTERN, max_length=24, minimum=0)]
+Quantity = Annotated[
+    int | str,
+    int_or_string(max_length=24, minimum=0, maximum=_LARGEST),
+    text_matches(QUANTITY_PATTERN, "must be an amount such as 8, 500m or 64Gi"),
+]
 """An amount of a resource as Kubernetes writes it, such as 8, 500m or 64Gi."""
 
-IntOrPercent = Annotated[int | str, int_or_string(pattern=PERCENT_PATTERN, max_length=4, minimum=0)]
+IntOrPercent = Annotated[
+    int | str,
+    int_or_string(max_length=4, minimum=0, maximum=2**31 - 1),
+    text_matches(PERCENT_PATTERN, "must be a number such as 1, or a share such as 25%"),
+]
 """A number of pods, or a share of them such as 25%."""
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
