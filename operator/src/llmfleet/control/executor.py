@@ -16,6 +16,7 @@ from llmfleet.api.names import KIND, MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.control.cache import Cache
 from llmfleet.control.memory import Memory
+from llmfleet.control.rejection import field_to_correct
 from llmfleet.decide.plan import (
     ForgetRevision,
     GuardRevision,
@@ -166,7 +167,7 @@ class Executor:
                 return await self._delete(work, memory)
             return await self._make(snapshot, work, work.make, memory)
         except ApiError as error:
-            if (refusal := _refusal(snapshot.namespace, work, error)) is None:
+            if (refusal := _refusal(snapshot, work, error)) is None:
                 raise
             raise _Refused(refusal) from error
 
@@ -309,16 +310,18 @@ def _this_very(wanted: Mapping[str, Any], view: Child) -> Mapping[str, Any]:
     return {**wanted, "metadata": {**wanted["metadata"], "uid": view.uid}}
 
 
-def _refusal(namespace: str, work: _Work, error: ApiError) -> Refusal | None:
+def _refusal(snapshot: Snapshot, work: _Work, error: ApiError) -> Refusal | None:
     """Return what a person has to be told about a failed write, or None for what passes by itself."""
     if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
-        said = f"namespace {namespace} is being deleted: nothing can be made in it any more"
+        said = f"namespace {snapshot.namespace} is being deleted: nothing can be made in it any more"
         return Refusal(Reason.NAMESPACE_TERMINATING, said)
     # A webhook that cannot be asked makes a 500, but no fault of the API server's: it does not pass by itself.
     webhook = any(words in error.message for words in ("admission webhook", "failed calling webhook"))
     if webhook or isinstance(error, Invalid | Forbidden | BadRequest):
         what = f"{'' if work.make else 'the deletion of '}{work.kind} {work.name}"
-        return Refusal(Reason.REJECTED, f"the API server refuses {what}: {error}")
+        field = field_to_correct(snapshot.spec, work.make(), str(error)) if snapshot.spec and work.make else ""
+        remedy = f"Correct {field}: " if field else ""
+        return Refusal(Reason.REJECTED, f"{remedy}the API server refuses {what}: {error}")
     return None
 
 

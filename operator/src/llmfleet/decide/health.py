@@ -5,11 +5,12 @@ The engine's own words are quoted wherever there are any; a reason without them 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from llmfleet.api.reasons import Reason
+from llmfleet.decide.missing import missing
 from llmfleet.observe.views import PodView, Snapshot
 
 _IMAGE_REASONS: Final = frozenset(
@@ -52,7 +53,8 @@ class Health:
         problem: the problem to name first, None while nothing is known to be wrong.
         phases: what the launchers of starting engines do, in words, each once and sorted.
         unready: how many engines were ready before and are up, but do not answer their readiness probe.
-        homeless: the scheduler's message about an engine without a node, empty where every pod has one.
+        homeless: the scheduler's message about an engine without a node, empty where every pod has one or waits for
+            something that is missing.
     """
 
     ready: int
@@ -69,10 +71,11 @@ def health(snapshot: Snapshot, revision: str) -> Health:
     pods = snapshot.pods_of(revision)
     waiting = [pod for pod in pods if not pod.ready]
     starting = [pod.starting_since for pod in waiting if pod.starting_since is not None]
-    problems = [
+    seen = [
         *_refusals(snapshot, revision),
         *(problem for pod in waiting for problem in _problems(pod, snapshot.obstacles.get(pod.uid, ""))),
     ]
+    problems = [_explained(snapshot, problem) for problem in seen]
     return Health(
         ready=sum(pod.ready for pod in pods),
         pods=len(pods),
@@ -80,8 +83,16 @@ def health(snapshot: Snapshot, revision: str) -> Health:
         problem=min(problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
         phases=tuple(sorted({snapshot.phases[pod.uid] for pod in waiting if pod.uid in snapshot.phases})),
         unready=sum(pod.lost_readiness for pod in waiting),
-        homeless=next((pod.unschedulable for pod in waiting if pod.unschedulable), ""),
+        homeless=next((problem.message for problem in problems if problem.reason is Reason.UNSCHEDULABLE), ""),
     )
+
+
+def _explained(snapshot: Snapshot, problem: Problem) -> Problem:
+    """Name the field, where the spec names something that the cluster does not have."""
+    field = missing(snapshot.spec, problem.message) if snapshot.spec is not None else ""
+    if not field:
+        return problem
+    return replace(problem, reason=Reason.CONFIG_MISSING, message=f"{problem.message.rstrip('. ')}; {field}")
 
 
 def _refusals(snapshot: Snapshot, revision: str) -> Iterator[Problem]:
