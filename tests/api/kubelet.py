@@ -42,6 +42,8 @@ class PlayedNodes:
         self._end.set()
         for thread in self._threads:
             thread.join(10)
+        for name in self._names:
+            self._core.delete_node(name)
 
     def _beat(self) -> None:
         while not self._end.wait(_HEARTBEAT_S):
