@@ -280,6 +280,19 @@ def test_who_changes_an_object_back_each_time_is_named_and_answered_ever_more_sl
     models.wait(lambda: models.status()["ready"] == "3/3", "what the user wants comes through meanwhile")
 
 
+def test_what_is_deleted_each_time_is_made_again_ever_more_slowly(models: Models) -> None:
+    models.apply()
+    models.wait_ready()
+
+    def contested() -> bool:
+        models.kubectl("delete", "poddisruptionbudgets", "--all")
+        return models.status()["state"] == "Contested"
+
+    models.wait(contested, "the dispute is told")
+    assert "something deletes PodDisruptionBudget chat-" in models.status()["summary"]
+    models.wait(lambda: models.items("poddisruptionbudgets"), "it is made again")
+
+
 # --- a namespace that goes -------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from llmfleet.api.deployment import Disruption
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import RestartStatus, Status
 from llmfleet.decide.decision import decide
-from llmfleet.decide.plan import Acted, Plan, RunRevision
+from llmfleet.decide.plan import Acted, Plan, RemoveRevision, RunRevision
 from llmfleet.decide.restart import may_be_missing
 from llmfleet.decide.revision import revision_hash
 from llmfleet.observe.views import Orders, PodView, Snapshot
@@ -142,6 +142,14 @@ def test_no_engine_makes_room_where_disruption_lets_none_be_missing(disruption: 
 def test_room_that_is_about_to_be_free_is_waited_for() -> None:
     draining = pod(NEW, 7, ready=False, deleting=True)
     assert run(decide(mid_restart(2, stuck(), draining), NOW)).surge
+
+
+def test_a_relieved_revision_makes_room_before_an_engine_does() -> None:
+    world = mid_restart(2, stuck(), pod(OLD, ready=True))
+    old = deployment(OLD, retired_at=BEFORE)
+    plan = decide(replace(world, deployments={**world.deployments, OLD: old}), NOW)
+    assert run(plan).surge
+    assert [step.revision for step in plan.steps if isinstance(step, RemoveRevision)] == [OLD]
 
 
 def test_making_room_goes_on_until_the_restart_is_over() -> None:

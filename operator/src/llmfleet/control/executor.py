@@ -106,9 +106,9 @@ class Executor:
                 refusals[work.step.revision] = refused.refusal
         if refusals:
             return Outcome(tuple(done), next(iter(refusals.values())), _FOREIGN_LOOK_S)
-        present = [work.view.uid for work in works if work.view is not None]
-        altered = tuple(said for uid in present if (said := memory.ledger.altered(uid)))
-        for said, again_s in map(memory.ledger.dispute, present):
+        children = [(work.kind, work.name) for work in works]
+        altered = tuple(said for child in children if (said := memory.ledger.altered(child)))
+        for said, again_s in map(memory.ledger.dispute, children):
             if said:
                 return Outcome(tuple(done), Refusal(Reason.CONTESTED, said), again_s, altered)
         return Outcome(tuple(done), altered=altered)
@@ -178,21 +178,22 @@ class Executor:
         child, view, ledger = (work.kind, work.name), work.view, memory.ledger
         made_before = memory.knows(child)
         wanted = memory.digest(child, work.inputs, make)
-        if view is not None and ledger.is_as(view, wanted):
+        if view is not None and ledger.is_as(child, view.digest, wanted):
             return False
-        if view is not None and ledger.wait_s(view.uid, wanted) > 0:
-            if not ledger.dispute(view.uid)[0]:
-                ledger.disputed(make(), await self._client.get(Ref.of(make())), MANAGER)
+        if ledger.wait_s(child, wanted) > 0:
+            if not ledger.dispute(child)[0]:
+                live = await self._client.get(Ref.of(make())) if view is not None else None
+                ledger.disputed(child, make(), live)
             return False
         if view is None and made_before:
             await self._check_owner(snapshot)
         sent = make()
         stored = await self._apply(snapshot, work, sent)
         now = self._cache.reflectors[stored["kind"]].absorb(stored)
-        if view is not None or now.digest != wanted:
-            ledger.wrote(sent, stored, wanted, now.digest, MANAGER)
+        if made_before or now.digest != wanted:
+            ledger.wrote(child, wanted, now.digest, sent, stored)
         if now.digest != wanted:
-            log.warning("%s", ledger.altered(now.uid))
+            log.warning("%s", ledger.altered(child))
         return view is None or view.digest != now.digest
 
     async def _apply(self, snapshot: Snapshot, work: "_Work", wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +261,7 @@ class Executor:
         view = work.view
         if view is None:
             return False
-        memory.forget((work.kind, work.name), view.uid)
+        memory.forget((work.kind, work.name))
         try:
             await self._client.delete(Ref.to(work.kind, view.name, view.namespace), uid=view.uid)
         except NotFound:

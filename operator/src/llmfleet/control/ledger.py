@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from llmfleet.api.names import MANAGER
 from llmfleet.kube.difference import Difference, differences
-from llmfleet.observe.views import Child
+
+ChildKey = tuple[str, str]
+"""Kind and name of a child."""
+Object = Mapping[str, Any]
 
 _FREE: Final = 3
 """So often in a row an object is put back at once: a person who edits by hand is not a controller."""
@@ -58,46 +62,43 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[ChildKey, _Entry] = {}
 
-    def forget(self, uid: str) -> None:
-        """Forget an object that is gone."""
-        self._entries.pop(uid, None)
+    def forget(self, child: ChildKey) -> None:
+        """Forget a child that was removed on purpose."""
+        self._entries.pop(child, None)
 
-    def is_as(self, view: Child, wanted: str) -> bool:
-        """Say whether an object is as wanted, as far as the API server lets it be."""
-        if view.digest == wanted:
-            return True
-        entry = self._entries.get(view.uid)
-        return entry is not None and (entry.wanted, entry.got) == (wanted, view.digest)
+    def is_as(self, child: ChildKey, is_now: str, wanted: str) -> bool:
+        """Say by digests whether a child is as wanted, as far as the API server lets it be."""
+        entry = self._entries.get(child)
+        return is_now == wanted or (entry is not None and (entry.wanted, entry.got) == (wanted, is_now))
 
-    def wait_s(self, uid: str, wanted: str) -> float:
-        """Return how long an object that differs must wait before it is put back; 0 for not at all."""
-        entry = self._entries.get(uid)
+    def wait_s(self, child: ChildKey, wanted: str) -> float:
+        """Return how long a child that differs, or is gone, must wait before it is put back; 0 for not at all."""
+        entry = self._entries.get(child)
         if entry is None or entry.wanted != wanted:
             return 0.0
         return max(0.0, entry.at + entry.pause_s - self._clock())
 
-    def wrote(self, sent: Mapping[str, Any], stored: Mapping[str, Any], wanted: str, got: str, manager: str) -> None:
-        """Take over the answer to a write of an object that was there, or one that is not what was sent."""
-        uid, now = stored["metadata"]["uid"], self._clock()
-        before = self._entries.pop(uid, None)
+    def wrote(self, child: ChildKey, wanted: str, got: str, sent: Object, stored: Object) -> None:
+        """Take over the answer to a write of what was there before, or of what is not stored as it was sent."""
+        now, before = self._clock(), self._entries.get(child)
         again = before is not None and before.wanted == wanted and now - before.at < _ROW_S + 2 * before.pause_s
         repairs, dispute = (before.repairs + 1, before.dispute) if before is not None and again else (0, "")
-        altered = "" if got == wanted else _altered(sent, differences(sent, stored, manager))
-        self._entries[uid] = _Entry(wanted, got, now, repairs, altered, dispute)
+        altered = "" if got == wanted else _altered(sent, differences(sent, stored, MANAGER))
+        self._entries[child] = _Entry(wanted, got, now, repairs, altered, dispute)
 
-    def altered(self, uid: str) -> str:
-        """Return the sentence about what admission changed in the last write of an object, or nothing."""
-        entry = self._entries.get(uid)
+    def altered(self, child: ChildKey) -> str:
+        """Return the sentence about what admission changed in the last write of a child, or nothing."""
+        entry = self._entries.get(child)
         return entry.altered if entry else ""
 
-    def dispute(self, uid: str) -> tuple[str, float]:
+    def dispute(self, child: ChildKey) -> tuple[str, float]:
         """Return the sentence about who undoes our writes, empty where nobody does, and when to look again.
 
         A dispute is over after as much quiet again as the last pause was long.
         """
-        entry = self._entries.get(uid)
+        entry = self._entries.get(child)
         if entry is None or not entry.dispute:
             return "", 0.0
         since_s = self._clock() - entry.at
@@ -105,23 +106,25 @@ class Ledger:
             return "", 0.0
         return entry.dispute, entry.pause_s * (1 if since_s < entry.pause_s else 2) - since_s
 
-    def disputed(self, sent: Mapping[str, Any], live: Mapping[str, Any], manager: str) -> None:
-        """Note who changes an object each time, read from the live object."""
-        uid, found = live["metadata"]["uid"], differences(sent, live, manager)
-        who = sorted({difference.manager for difference in found if difference.manager})
-        said = (
-            f"{', '.join(who) or 'a webhook or policy'} changes {_what(sent, found)} each time that llmfleet puts it "
-            "back: end that, or change the LLMDeployment instead; llmfleet tries again after growing pauses"
-        )
-        if uid in self._entries:
-            self._entries[uid] = replace(self._entries[uid], dispute=said)
+    def disputed(self, child: ChildKey, sent: Object, live: Object | None) -> None:
+        """Note who changes a child each time, read from the live object; None: it is deleted each time."""
+        if live is None:
+            what = f"something deletes {' '.join(child)} each time that llmfleet makes it"
+        else:
+            found = differences(sent, live, MANAGER)
+            who = sorted({difference.manager for difference in found if difference.manager})
+            culprit = ", ".join(who) or "a webhook or policy"
+            what = f"{culprit} changes {_what(sent, found)} each time that llmfleet puts it back"
+        said = f"{what}: end that, or change the LLMDeployment instead; llmfleet tries again after growing pauses"
+        if child in self._entries:
+            self._entries[child] = replace(self._entries[child], dispute=said)
 
 
-def _altered(sent: Mapping[str, Any], found: Iterable[Difference]) -> str:
+def _altered(sent: Object, found: Iterable[Difference]) -> str:
     return f"A webhook or policy of the cluster changes {_what(sent, found)} whenever it is written."
 
 
-def _what(sent: Mapping[str, Any], found: Iterable[Difference]) -> str:
+def _what(sent: Object, found: Iterable[Difference]) -> str:
     paths = [difference.path for difference in found]
     named = ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
     return f"{named or 'fields'} of {sent['kind']} {sent['metadata']['name']}"

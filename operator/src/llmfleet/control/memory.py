@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from llmfleet.control.ledger import Ledger
+from llmfleet.control.ledger import ChildKey, Ledger
 from llmfleet.kube.ownership import applied_fields, digest
-
-ChildKey = tuple[str, str]
-"""Kind and name of a child."""
 
 
 @dataclass(slots=True)
@@ -40,10 +37,10 @@ class Memory:
             known = self._digests[child] = (inputs, digest(applied_fields(render())))
         return known[1]
 
-    def forget(self, child: ChildKey, uid: str) -> None:
+    def forget(self, child: ChildKey) -> None:
         """Forget a child that was removed on purpose."""
         self._digests.pop(child, None)
-        self.ledger.forget(uid)
+        self.ledger.forget(child)
 
     def outdated(self, inputs: Hashable, find_out: Callable[[], bool]) -> bool:
         """Return whether the wanted revision was made with other defaults than a new one would get."""
