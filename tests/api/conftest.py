@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
+from tests.api.installation import established
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster, open_cluster
 from tests.cluster.cache import locked
@@ -27,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 def crds(cluster: Cluster) -> Cluster:
     """The control plane with our kinds installed."""
     cluster.kubectl("apply", "--server-side", "-f", "crds/")
-    cluster.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.llmfleet.dev", "--timeout=30s")
+    established(cluster)
     return cluster
 
 

@@ -13,6 +13,7 @@ import yaml
 from tests.cluster import Cluster
 from tests.models import Models
 from tests.operator_process import OperatorProcess
+from tests.wait import eventually
 
 SYSTEM = "llmfleet-system"
 OPERATOR = "llmfleet-operator"
@@ -102,5 +103,10 @@ def assert_nothing_refused(installation: Installation, operator: OperatorProcess
 
 
 def established(cluster: Cluster) -> None:
-    """Wait until LLMDeployments can be made."""
-    cluster.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.llmfleet.dev", "--timeout=30s")
+    """Wait until LLMDeployments can be made. `kubectl wait` fails on a definition that has no conditions yet."""
+    path = "-o=jsonpath={.status.conditions[?(@.type=='Established')].status}"
+    eventually(
+        lambda: cluster.kubectl("get", "crd/llmdeployments.llmfleet.dev", path) == "True",
+        within_s=30,
+        what="the kind is established",
+    )
