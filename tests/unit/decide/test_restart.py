@@ -145,7 +145,8 @@ def test_room_that_is_about_to_be_free_is_waited_for() -> None:
 
 
 def test_a_relieved_revision_makes_room_before_an_engine_does() -> None:
-    world = mid_restart(2, stuck(), pod(OLD, ready=True))
+    waiting = replace(stuck(), unscheduled_since=NOW - timedelta(minutes=2))
+    world = mid_restart(2, waiting, pod(OLD, ready=True))
     old = deployment(OLD, retired_at=BEFORE)
     plan = decide(replace(world, deployments={**world.deployments, OLD: old}), NOW)
     assert run(plan).surge
