@@ -9,6 +9,7 @@ from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster
 from tests.models import Models
 from tests.operator_process import OperatorProcess
+from tests.wait import eventually
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
@@ -241,12 +242,16 @@ def test_deleting_in_any_phase_takes_everything_and_nothing_is_written_after(
     come_to(models, *PHASES)
     models.kubectl("delete", "llm", *PHASES, f"--cascade={cascade}")
     told = len(operator.lines())
-    models.wait(lambda: not models.items(f"{CHILDREN},pods"), "nothing is left")
+    eventually(lambda: not _left(models), within_s=60, what="nothing is left", last=lambda: _left(models))
     models.apply("other")
     models.wait_ready("other")
     gone = {f"{models.namespace}/{name}" for name in PHASES}
     assert [line for line in operator.lines()[told:] if line.get("key") in gone] == []
     assert {item["metadata"]["labels"]["llmfleet.dev/name"] for item in models.items(f"{CHILDREN},pods")} == {"other"}
+
+
+def _left(models: Models) -> list[str]:
+    return [f"{item['kind']} {item['metadata']['name']}" for item in models.items(f"{CHILDREN},pods")]
 
 
 def test_deleting_while_the_children_are_made_leaves_no_orphan(models: Models) -> None:
