@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import config
@@ -56,10 +57,33 @@ def test_a_model_from_nothing_to_its_third_revision_needs_just_these_rights(site
         models.apply(image="play/ok:1", **revisions)
         models.wait_ready()
         models.wait(lambda: ("", "events", "patch") in site.used(), "an Event is counted up")
+        revision = models.status()["stable"]["revision"]
+        models.kubectl("delete", "poddisruptionbudgets", "--all")
+        models.wait(lambda: models.items("poddisruptionbudgets"), "what was deleted is made again")
+        for kind, manifest in _foreign(revision).items():
+            models.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+            models.apply(name=kind, image="play/ok:1", **revisions)
+            models.wait(lambda kind=kind: models.status(kind).get("state") == "NameTaken", f"{kind} is not ours")
         models.apply(name="lost", image="play/mount:1")
         models.wait(lambda: models.status("lost").get("state") == "ConfigMissing", "an Event is read")
     assert_nothing_refused(site, operator)
     assert site.used() | ASKED_BY_ADMISSION == site.granted()
+
+
+def _foreign(revision: str) -> dict[str, dict[str, Any]]:
+    """Somebody's objects of the names that ours would have, by the LLMDeployment in whose way they are."""
+    labels = {"app": "theirs"}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "theirs", "image": "play/ok"}]}}
+    selector = {"matchLabels": labels}
+    made = {
+        "record": ("apps/v1", "ControllerRevision", {"revision": 7, "data": {"theirs": True}}),
+        "engines": ("apps/v1", "Deployment", {"spec": {"selector": selector, "template": pod, "replicas": 0}}),
+        "budget": ("policy/v1", "PodDisruptionBudget", {"spec": {"selector": selector, "minAvailable": 1}}),
+    }
+    return {
+        name: {"apiVersion": version, "kind": kind, "metadata": {"name": f"{name}-{revision}"}, **rest}
+        for name, (version, kind, rest) in made.items()
+    }
 
 
 def test_the_owners_finalizers_right_is_needed(site: Installation) -> None:
