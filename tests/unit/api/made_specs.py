@@ -14,6 +14,7 @@ from llmfleet.api.deployment import Spec
 from llmfleet.api.engine import TYPED_OPTIONS
 from llmfleet.api.schema import VALIDATIONS, schema_of
 from llmfleet.api.units import seconds
+from tests.api.crd_cases import OUT_OF_BOUNDS, VIOLATIONS
 
 Schema = dict[str, Any]
 SCHEMA = schema_of(Spec, "spec")
@@ -170,6 +171,7 @@ _ODD: list[Any] = [
     "..", "Ä", "a\n", "\n", "-", "a" * 54, "a" * 254, "a" * 5000, "hf://o/../r", "s3://b/k", "llmfleet.dev/x", "PVC",
     [], [None], [""], {}, {"a": 1}, {"": ""}, {"a": "b c"}, {"llmfleet.dev/x": "y"}, {"kind": "Node"}, {"name": "A"},
 ]  # fmt: skip
+_VIOLATIONS = [changes for _, _, changes in (*VIOLATIONS, *OUT_OF_BOUNDS)]
 _ARGUMENTS = [f"--{option}{tail}" for option in TYPED_OPTIONS for tail in ("", "=1", ".x=1", "s=1")]
 _ARGUMENTS += ["--port=1", "--config", "-tp", "--shutdown_timeout", "--host\n", "--model=a\nb", "-O3", "--", "-1"]
 
@@ -213,8 +215,21 @@ NAMES = st.sampled_from(["chat", "a", "a-1", "a" * 50]) | st.sampled_from(["a" *
 
 
 @st.composite
+def _violating(draw: st.DrawFn) -> Schema:
+    """A valid spec with one thing in it that breaks one rule."""
+    spec: Schema = copy.deepcopy(draw(SPECS))
+    for place, value in draw(st.sampled_from(_VIOLATIONS)).items():
+        *parents, last = place.split(".")
+        inner = spec
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = copy.deepcopy(value)
+    return spec
+
+
+@st.composite
 def _manifest(draw: st.DrawFn) -> Schema:
-    spec = draw(st.one_of(SPECS, _broken(), _broken()))
+    spec = draw(st.one_of(SPECS, _broken(), _violating()))
     name = draw(st.one_of(st.just("chat"), st.just("chat"), st.just("chat"), NAMES))
     return {"apiVersion": "llmfleet.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": name}, "spec": spec}
 
