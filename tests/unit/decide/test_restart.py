@@ -160,6 +160,10 @@ def test_making_room_goes_on_until_the_restart_is_over() -> None:
     assert run(decide(over, NOW)).surge
 
 
+def test_making_room_ends_when_the_model_is_scaled_down_to_the_last_engine() -> None:
+    assert run(decide(mid_restart(1, stuck(), surge=False), NOW)).surge
+
+
 def test_a_successor_that_never_becomes_ready_is_overdue_though_all_others_are() -> None:
     late = pod(NEW, 9, restarted_at=BEFORE, scheduled_at=NOW - timedelta(minutes=31))
     early = replace(late, scheduled_at=NOW - timedelta(minutes=29))

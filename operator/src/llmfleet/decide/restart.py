@@ -63,7 +63,7 @@ def surge(snapshot: Snapshot, spec: Spec, deployment: DeploymentView) -> bool:
     if not under_way(snapshot, deployment.revision):
         return True
     if not deployment.surge:
-        return False
+        return spec.replicas <= _must_stay(spec)  # scaled down meanwhile: none may be missing any more
     return not (_no_room(snapshot, deployment.revision) and _one_may_be_missing(snapshot, spec, deployment.revision))
 
 
@@ -104,5 +104,9 @@ def _no_room(snapshot: Snapshot, revision: str) -> bool:
 
 
 def _one_may_be_missing(snapshot: Snapshot, spec: Spec, revision: str) -> bool:
-    must_stay = max(1, spec.replicas - may_be_missing(spec.disruption, spec.replicas))
-    return snapshot.ready(revision) > must_stay
+    return snapshot.ready(revision) > _must_stay(spec)
+
+
+def _must_stay(spec: Spec) -> int:
+    """Return how many engines must be ready at any moment of a restart: one at least."""
+    return max(1, spec.replicas - may_be_missing(spec.disruption, spec.replicas))
