@@ -174,6 +174,7 @@ _ODD: list[Any] = [
 _VIOLATIONS = [changes for _, _, changes in (*VIOLATIONS, *OUT_OF_BOUNDS)]
 _ARGUMENTS = [f"--{option}{tail}" for option in TYPED_OPTIONS for tail in ("", "=1", ".x=1", "s=1")]
 _ARGUMENTS += ["--port=1", "--config", "-tp", "--shutdown_timeout", "--host\n", "--model=a\nb", "-O3", "--", "-1"]
+_ARGUMENTS += ["--api-key=k", "--api_k", "--hf-token", "--hf-config-path=/c", "--ssl-keyfile", "--ssl=1", "-qfp8"]
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

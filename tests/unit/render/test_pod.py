@@ -72,7 +72,7 @@ def test_a_gpu_product_and_another_vendor() -> None:
     ("gpu", "told"),
     [
         ({"resourceName": "amd.com/gpu"}, ["--gpus=1", "--gpu-resource=amd.com/gpu"]),
-        ({"resourceName": "nvidia.com/mig-1g.10gb", "count": 2}, ["--gpus=2", "--gpu-resource=nvidia.com/mig-1g.10gb"]),
+        ({"resourceName": "nvidia.com/mig-1g.10gb"}, ["--gpus=1", "--gpu-resource=nvidia.com/mig-1g.10gb"]),
         ({"resourceName": "nvidia.com/gpu"}, ["--gpus=1"]),  # launchers from before this option go on with it
         ({"resourceName": "amd.com/gpu", "count": 0}, ["--gpus=0"]),
     ],

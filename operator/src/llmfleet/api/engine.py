@@ -12,6 +12,7 @@ from llmfleet.api.references import DataKey, ObjectName
 
 TYPED_OPTIONS: Final = {
     "model": "spec.model.source",
+    "revision": "spec.model.source, as hf://org/repo@revision",
     "served-model-name": "spec.model.name",
     "lora-modules": "spec.model.adapters",
     "tensor-parallel-size": "spec.engine.tensorParallelSize",
@@ -27,10 +28,12 @@ TYPED_OPTIONS: Final = {
     "no-enable-chunked-prefill": "spec.engine.chunkedPrefill",
     "speculative-config": "spec.engine.speculative",
 }
-"""Options of the engine that have a field of their own, and that field."""
+"""Options of the engine that have a field of their own, and that field. The launcher refuses the same ones."""
+
+LAUNCHER_OPTIONS: Final = ("host", "port", "uds", "middleware", "shutdown-timeout", "ssl-*")
+"""Options of the engine that only the launcher may give; `*` stands for anything."""
 
 _TELLTALE_NAME: Final = "(^|_)(TOKEN|SECRET|PASSWORD|API_?KEY|(ACCESS|PRIVATE)_KEY)(_|$)"
-_LAUNCHER_OPTIONS: Final = ("host", "port", "uds", "middleware", "shutdown-timeout")
 
 
 def _option_pattern(option: str) -> str:
@@ -52,12 +55,17 @@ _ARGS_RULES = (
         for option, field in TYPED_OPTIONS.items()
     ),
     _without(
-        "^(-[a-z]+|--config)(=|$)",
+        "^(-[a-z]|--config(=|$))",
         "short options and --config could say what has a field of its own: write long options",
     ),
     _without(
-        f"^--({'|'.join(o.replace('-', '[-_]') for o in _LAUNCHER_OPTIONS)})(=|$)",
-        f"--{', --'.join(_LAUNCHER_OPTIONS)} belong to llmfleet: leave them out",
+        f"^--({'|'.join(o.replace('-', '[-_]').replace('*', '[^=]*') for o in LAUNCHER_OPTIONS)})(=|$)",
+        f"--{', --'.join(LAUNCHER_OPTIONS)} belong to llmfleet: leave them out",
+    ),
+    _without(
+        "^--(api[-_]k|hf[-_]t)",
+        "a key or token does not belong here: give VLLM_API_KEY by valueFrom.secretKeyRef in engine.env, and the "
+        "token of the hub by model.tokenSecret",
     ),
 )
 
@@ -173,4 +181,14 @@ class Engine(Part):
     )
 
 
-__all__ = ["TYPED_OPTIONS", "ConfigMapKey", "Engine", "EnvSecretKey", "EnvSource", "EnvVar", "SecretKey", "Speculative"]
+__all__ = [
+    "LAUNCHER_OPTIONS",
+    "TYPED_OPTIONS",
+    "ConfigMapKey",
+    "Engine",
+    "EnvSecretKey",
+    "EnvSource",
+    "EnvVar",
+    "SecretKey",
+    "Speculative",
+]
