@@ -5,14 +5,17 @@ play/pull     its image cannot be pulled      play/crash    ends again and again
 play/secret   a Secret it names is missing      play/mount    a Secret that it mounts is missing: an Event says so
 """
 
+import contextlib
 import threading
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 _HEARTBEAT_S = 4.0
+_RETRY_S = 0.2
 
 
 def _now() -> str:
@@ -47,7 +50,9 @@ class PlayedNodes:
 
     def _beat(self) -> None:
         while not self._end.wait(_HEARTBEAT_S):
-            self._beat_once()
+            # An API server that is away, on purpose, ends no kubelet.
+            with contextlib.suppress(ApiException, HTTPError):
+                self._beat_once()
 
     def _beat_once(self) -> None:
         room = {"cpu": "1000", "memory": "1000Gi", "pods": "5000", "nvidia.com/gpu": str(self._gpus)}
@@ -64,8 +69,10 @@ class PlayedNodes:
                     if event["type"] != "DELETED":
                         self._act(event["object"])
             except ApiException as error:
-                if error.status not in (404, 409, 410):
+                if error.status not in (404, 409, 410, 429, 500, 503, 504):
                     raise
+            except HTTPError:
+                self._end.wait(_RETRY_S)
 
     def _act(self, pod: Any) -> None:
         name, namespace = pod.metadata.name, pod.metadata.namespace

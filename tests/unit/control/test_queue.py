@@ -125,7 +125,30 @@ def test_a_thousand_failures_do_not_overflow() -> None:
     queue = WorkQueue[str](times=FakeTime())
     for _ in range(3000):
         pause_s = queue.retry("a")
-    assert 150 <= pause_s <= 300
+    assert 10 <= pause_s <= 20
+
+
+def test_many_failing_keys_are_tried_at_a_bounded_rate() -> None:
+    time = FakeTime()
+    queue = WorkQueue[int](first_s=1.0, last_s=10.0, retries_per_s=20.0, jitter=0.0, times=time)
+    for _ in range(20):
+        pauses = [queue.retry(key) for key in range(1000)]
+    assert set(pauses) == {50.0}
+    assert queue.failing == 1000
+    for key in range(999):
+        queue.forget(key)
+    assert queue.retry(999) == 10.0
+
+
+def test_since_when_a_key_fails_is_known() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    queue.retry("a")
+    time.advance(40)
+    queue.retry("a")
+    assert (queue.failing_s("a"), queue.failing_s("b")) == (40, 0)
+    queue.forget("a")
+    assert queue.failing_s("a") == 0
 
 
 def test_jitter_takes_up_to_its_share_off_a_pause() -> None:

@@ -115,7 +115,7 @@ class FakeApi:
         await self.tell()
 
     async def remove(self, path: str) -> None:
-        obj = self.objects.pop(path)
+        obj = copy.deepcopy(self.objects.pop(path))
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         self._history.append((self.version, "DELETED", path, obj))

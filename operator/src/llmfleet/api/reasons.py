@@ -88,5 +88,7 @@ class Reason(StrEnum):
     """Something else changes an object of ours each time that it is put back; the field and who are named."""
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     """The namespace is being deleted: nothing can be made in it any more."""
+    RECONCILE_FAILED = "ReconcileFailed"
+    """What the spec asks for could not be carried out for half a minute; the cause is quoted, and it is tried on."""
     DELETING = "Deleting"
     """The object is being deleted; its children go with it."""

@@ -16,9 +16,10 @@ from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.decide.revision import revision_hash
 from llmfleet.kube.client import Client
+from llmfleet.kube.newest import Newest
 from llmfleet.kube.ownership import OwnedDigests
 from llmfleet.kube.reflector import Reflector
-from llmfleet.kube.resources import RESOURCES
+from llmfleet.kube.resources import RESOURCES, version_of
 from llmfleet.observe import objects
 from llmfleet.observe.views import Child, Orders, PodView, Refusal, Snapshot
 
@@ -74,6 +75,7 @@ class Cache:
         self._changed = changed
         self._admit = admit
         self._known: dict[Key, Known] = {}
+        self._newest: Newest[Key] = Newest()
         self._children: dict[str, dict[Key, dict[str, Child | PodView]]] = defaultdict(lambda: defaultdict(dict))
         self._phases: dict[str, str] = {}
         self._obstacles: dict[str, str] = {}
@@ -93,25 +95,43 @@ class Cache:
         return len(self._known)
 
     def put(self, obj: Mapping[str, Any]) -> None:
-        """Take an LLMDeployment as the API server tells it."""
+        """Take an LLMDeployment as the API server tells it, unless something newer is known.
+
+        kopf tells every object in a task of its own, so what it tells of a name that was taken again may come late.
+        """
         metadata = obj["metadata"]
         key = (metadata["namespace"], metadata["name"])
+        if not self._newest.put(key, version_of(obj)):
+            return
         before = self._known.get(key)
-        known = self._parse(obj, before)
+        known = self._known[key] = self._parse(obj, before)
         if known != before:
-            self._known[key] = known
             self._changed(key)
 
-    def drop(self, key: Key, uid: str) -> None:
-        """Forget an LLMDeployment that is gone, unless another one of its name took its place."""
-        if key in self._known and self._known[key].uid == uid:
-            del self._known[key]
-            self._changed(key)
+    def drop(self, key: Key, uid: str, version: int = 0) -> bool:
+        """Forget an LLMDeployment that is gone, unless another one of its name took its place; return whether it was.
 
-    def wrote_status(self, key: Key, status: Status) -> None:
-        """Remember a status just written, so that its echo is no news."""
+        Args:
+            key: its namespace and name.
+            uid: which one is gone.
+            version: of its deletion, where that is known: what is older is no news of a new one.
+        """
         known = self._known.get(key)
-        if known is not None:
+        if known is None or known.uid != uid:
+            return False
+        del self._known[key]
+        self._newest.drop(key, max(version, self._newest.of(key)))
+        self._changed(key)
+        return True
+
+    def identities(self) -> dict[Key, tuple[str, int]]:
+        """Return uid and generation of every LLMDeployment known."""
+        return {key: (known.uid, known.generation) for key, known in self._known.items()}
+
+    def wrote_status(self, key: Key, status: Status, version: int) -> None:
+        """Remember a status just written, and at which version, so that its echo is no news."""
+        known = self._known.get(key)
+        if known is not None and self._newest.put(key, version):
             self._known[key] = replace(known, told=_json(status))
 
     def set_phase(self, key: Key, pod_uid: str, phase: str) -> None:

@@ -73,7 +73,7 @@ def _engines_ready(facts: Facts) -> Condition:
 
 def _config_valid(facts: Facts) -> Condition:
     kind, problem = ConditionType.CONFIG_VALID, facts.fares.problem
-    if facts.refusal is not None:
+    if facts.refusal is not None and facts.refusal.reason is not Reason.RECONCILE_FAILED:
         return false(kind, facts.refusal.reason, facts.refusal.message)
     if problem is not None and problem.reason is Reason.CONFIG_MISSING:
         return false(kind, problem.reason, f"{problem_text(facts.plan.target, problem)}.")

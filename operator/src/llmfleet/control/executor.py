@@ -155,8 +155,9 @@ class Executor:
                 point = partial(objects.service, owner, revision)
                 yield _Work(step, "Service", owner.name, snapshot.service, point, revision)
             case RemoveRevision():
-                yield _Work(step, "Deployment", name, deployment)
+                # The Deployment last: by it, whoever comes after a crash sees what is left to remove.
                 yield _Work(step, "PodDisruptionBudget", name, budget)
+                yield _Work(step, "Deployment", name, deployment)
             case ForgetRevision():
                 yield _Work(step, "ControllerRevision", name, remembered)
 

@@ -1,9 +1,12 @@
 """The operator's own metrics, in a registry of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from llmfleet.kube.resources import Resource
 
@@ -49,6 +52,24 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(name, help_text, registry=self.registry).set_function(read)
 
+    def gauges(self, name: str, help_text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add a gauge with one label; all its values are read when Prometheus asks."""
+        self.registry.register(_Gauges(name, help_text, label, read))
+
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauges(Collector):
+    name: str
+    help_text: str
+    label: str
+    read: Callable[[], Mapping[str, float]]
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self.name, self.help_text, labels=[self.label])
+        for value, number in self.read().items():
+            family.add_metric([value], number)
+        yield family

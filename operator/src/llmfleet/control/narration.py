@@ -22,6 +22,7 @@ _TROUBLE = frozenset(
         Reason.HOST_PATH_NOT_ALLOWED,
         Reason.REJECTED,
         Reason.CONTESTED,
+        Reason.RECONCILE_FAILED,
     }
 )
 _TOLD_OF = (ConditionType.ENGINES_READY, ConditionType.STALLED, ConditionType.CONFIG_VALID)

@@ -2,7 +2,9 @@
 
 The semantics are those of client-go's rate-limiting work queue. A key that is added again while it waits changes
 nothing; one that is added while a worker has it is handed out again afterwards. Failures back off per key,
-exponentially, with jitter. The queue knows nothing about what a key means or what is done with it.
+exponentially, with jitter, up to a pause that is short enough to notice soon that a cause is gone; when very many keys
+fail, it grows with their number, so that all together they are tried at a bounded rate. The queue knows nothing about
+what a key means or what is done with it.
 
     key = await queue.get()
     try:
@@ -51,7 +53,8 @@ class WorkQueue(Generic[K]):
 
     Args:
         first_s: pause after a key's first failure, in seconds; doubled by each further one in a row.
-        last_s: the longest pause.
+        last_s: the longest pause while few keys fail.
+        retries_per_s: how often all failing keys together are tried at most, apart from their first few attempts.
         jitter: share of a pause that is random (0-1); keys that failed together come back apart.
         rng: where the randomness comes from.
         times: the clock; by default the running event loop.
@@ -61,7 +64,8 @@ class WorkQueue(Generic[K]):
         self,
         *,
         first_s: float = 0.25,
-        last_s: float = 300.0,
+        last_s: float = 20.0,
+        retries_per_s: float = 20.0,
         jitter: float = 0.5,
         rng: random.Random | None = None,
         times: TimeSource | None = None,
@@ -69,13 +73,14 @@ class WorkQueue(Generic[K]):
         self._times: TimeSource = times if times is not None else asyncio.get_running_loop()
         self._first_s = first_s
         self._last_s = last_s
+        self._retries_per_s = retries_per_s
         self._jitter = jitter
         self._rng = rng if rng is not None else random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._waiting: dict[K, float] = {}
         self._processing: dict[K, float] = {}
         self._scheduled: dict[K, tuple[float, Timer]] = {}
-        self._failures: dict[K, int] = {}
+        self._failures: dict[K, tuple[int, float]] = {}
 
     def add(self, key: K) -> None:
         """Ask for a key to be worked on, now or, if a worker has it, once more when that worker is done."""
@@ -108,8 +113,10 @@ class WorkQueue(Generic[K]):
         Returns:
             The pause in seconds.
         """
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        full_s = min(self._last_s, self._first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
+        before, since = self._failures.get(key, (0, self._times.time()))
+        self._failures[key] = (before + 1, since)
+        longest_s = max(self._last_s, len(self._failures) / self._retries_per_s)
+        full_s = min(longest_s, self._first_s * 2.0 ** min(before, _MAX_DOUBLINGS))
         pause_s = max(full_s * (1.0 - self._jitter * self._rng.random()), at_least_s)
         self.add_after(key, pause_s)
         return pause_s
@@ -137,7 +144,16 @@ class WorkQueue(Generic[K]):
 
     def failures(self, key: K) -> int:
         """How often in a row a key failed."""
-        return self._failures.get(key, 0)
+        return self._failures.get(key, (0, 0.0))[0]
+
+    def failing_s(self, key: K) -> float:
+        """How long ago the first of a key's failures in a row was, in seconds; 0 when it does not fail."""
+        return self._times.time() - self._failures[key][1] if key in self._failures else 0.0
+
+    @property
+    def failing(self) -> int:
+        """How many keys failed when they were last worked on."""
+        return len(self._failures)
 
     @property
     def depth(self) -> int:

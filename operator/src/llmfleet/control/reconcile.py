@@ -6,18 +6,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
+from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor, OwnerGone, PredecessorLeaving
 from llmfleet.control.memory import Memory
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.narration import narrate
+from llmfleet.control.stall import stalled
 from llmfleet.control.summary import differs_in_words_only, summarise
 from llmfleet.decide.decision import decide
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import NotFound
 from llmfleet.kube.events import Recorder, Regarding
-from llmfleet.observe.views import Snapshot
+from llmfleet.kube.resources import version_of
+from llmfleet.observe.views import Refusal, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,29 @@ class Reconciler:
             known = self._memories[key] = (uid, Memory())
         return known[1]
 
+    async def stall(self, key: Key, cause: str, *, decided: bool) -> None:
+        """Say in the status that the reconcile fails, and goes on being tried.
+
+        Args:
+            key: the LLMDeployment.
+            cause: what it fails with.
+            decided: whether deciding and summarising work, so that the rest of the status can be kept up to date.
+
+        Raises:
+            ApiError: The status cannot be written.
+        """
+        snapshot, now = self._cache.snapshot(key), self._clock()
+        if snapshot is None or snapshot.deleting:
+            return
+        refusal = Refusal(Reason.RECONCILE_FAILED, f"What the spec asks for cannot be carried out: {cause}")
+        if decided:
+            status = summarise(snapshot, decide(snapshot, now), refusal, outdated=False, now=now)
+        else:
+            status = stalled(snapshot, refusal, now)
+        await self._tell(key, snapshot, status, self._memory(key, snapshot.uid), now)
+        for event in narrate(snapshot, (), status):
+            self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
+
     async def _tell(self, key: Key, snapshot: Snapshot, status: Status, memory: Memory, now: datetime) -> float | None:
         """Write the status if it is news; other words for the same facts wait until the last ones are old enough."""
         if status == snapshot.status:
@@ -108,12 +134,12 @@ class Reconciler:
             "status": status.model_dump(by_alias=True, exclude_none=True),
         }
         try:
-            await self._client.apply(body, manager=STATUS_MANAGER, subresource="status")
+            stored = await self._client.apply(body, manager=STATUS_MANAGER, subresource="status")
         except NotFound:
             self._cache.drop(key, snapshot.uid)
             return None
         memory.told_at = now
-        self._cache.wrote_status(key, status)
+        self._cache.wrote_status(key, status, version_of(stored))
         return None
 
 

@@ -13,7 +13,8 @@
         ├── Invalid            422: the object breaks its schema or a rule; `causes` names the fields
         ├── TooManyRequests    429: slow down for `retry_after_s`, or an eviction that a budget forbids
         ├── ServerError        5xx
-        └── Unreachable        no usable answer at all: network, TLS, timeout, not JSON
+        ├── Unreachable        no usable answer at all: network, TLS, timeout, not JSON
+        └── NotLeading         not asked: this process has lost the Lease and must not write
 
 Messages are the API server's own. They never hold a token, and nothing that was said about a Secret's content.
 """
@@ -124,6 +125,10 @@ class ServerError(ApiError):
 
 class Unreachable(ApiError):
     """There was no usable answer."""
+
+
+class NotLeading(ApiError):
+    """Nothing was sent: another process may lead by now."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {

@@ -1,7 +1,8 @@
 """Leader election by a `coordination.k8s.io` Lease: at most one process acts, a standby takes over in seconds.
 
-It is coordination, not fencing: a holder that was paused for long may still send what it had begun, so what must not
-happen twice carries a precondition of its own. Clocks of different machines are never compared: a holder counts as
+A Lease alone is no fence: a holder that stood still for long would send what it had begun. So whoever writes asks
+`holds` in the moment of sending (`session.lend_session`); what had left before can still arrive late, and what must not
+happen twice then carries a precondition of its own. Clocks of different machines are never compared: a holder counts as
 gone when its Lease has not changed for its duration as measured here, on the monotonic clock. Every write is guarded
 by the resourceVersion, so two processes cannot both succeed.
 """
@@ -54,6 +55,7 @@ class Lease:
 
     Attributes:
         lost: set when a lease that was held is not any more; the process should end then. Not set by `release`.
+        holder: whom the Lease was last seen to name; empty where nobody holds it.
     """
 
     def __init__(
@@ -81,6 +83,11 @@ class Lease:
         self._renewed_at: float | None = None
         self._renewing: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
+        self.holder = ""
+
+    def age_s(self) -> float:
+        """Seconds since the last successful renewal began; 0 when we do not lead."""
+        return 0.0 if self._renewed_at is None else self._clock() - self._renewed_at
 
     def holds(self, now: float | None = None) -> bool:
         """Tell whether we may act: the last successful renewal began less than the renew deadline ago.
@@ -109,6 +116,7 @@ class Lease:
             if self.holds():
                 break
             await asyncio.sleep(self._retry_s * random.uniform(0.8, 1.0))  # noqa: S311 - spreads the standbys
+        self.holder = self._identity
         log.info("%s is ours: %s", self._ref, self._identity)
         self._renewing = asyncio.create_task(self._renew(), name=f"renew {self._ref}")
         self._renewing.add_done_callback(self._renewing_ended)
@@ -144,6 +152,9 @@ class Lease:
             return None
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
+        if holder != self.holder:
+            self.holder = holder
+            log.info("%s is held by %s", self._ref, holder or "nobody")
         claim = (holder, spec.get("renewTime") or "", int(spec.get("leaseTransitions") or 0))
         if holder not in ("", self._identity):
             if seen is None or seen.claim != claim:

@@ -87,6 +87,17 @@ def resource_of(obj: Mapping[str, Any]) -> Resource:
     return resource
 
 
+def version_of(obj: Mapping[str, Any]) -> int:
+    """Return an object's resourceVersion as a number, 0 if it has none.
+
+    Versions of one resource are decimal and grow with every write of any object of it; Kubernetes promises so since
+    1.35 (KEP-5504), and it has always been so with etcd. A text that is no number counts as 0: then nothing is older
+    than anything else.
+    """
+    text = str((obj.get("metadata") or {}).get("resourceVersion") or "")
+    return int(text) if text.isdecimal() else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """The address of one object. `namespace` is None for cluster-scoped kinds."""

@@ -1,7 +1,7 @@
 """The way to the API server: where it is, who we are, and the one aiohttp session that all requests share.
 
 `Connection` says where and who; `open_session` makes the session; `lend_session` makes one over the same connections
-that kopf may close without closing ours. Requests themselves are made in `client`.
+that may be closed without closing ours, listened to, and forbidden to write. Requests themselves are made in `client`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from yarl import URL
 
-from llmfleet.kube.errors import ConfigurationError
+from llmfleet.kube.errors import ConfigurationError, NotLeading
 from llmfleet.kube.kubeconfig import read_kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.connector import Connection as Connection_
     from aiohttp.typedefs import LooseHeaders
 
     from llmfleet.kube.kubeconfig import Kubeconfig
@@ -183,19 +185,66 @@ def open_session(connection: Connection) -> aiohttp.ClientSession:
     return _session(connection, connector, owner=True)
 
 
-def lend_session(connection: Connection, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-    """Make a session over the same connections for somebody who will close it.
+def lend_session(
+    connection: Connection,
+    session: aiohttp.ClientSession,
+    *,
+    listener: aiohttp.ClientMiddlewareType | None = None,
+    may_write: Callable[[], bool] | None = None,
+) -> aiohttp.ClientSession:
+    """Make a session over the same connections, which its user closes without closing ours.
 
     kopf closes the session it was given whenever it ends, and it is started again inside one process. Use it as
     `kopf.AiohttpSession(aiohttp_session=lend_session(connection, session), server=connection.server)`.
+
+    Args:
+        connection: where and who.
+        session: whose connections to use.
+        listener: sees every attempt of every request.
+        may_write: asked in the moment in which a request that is no GET would be sent, for every attempt of it. Where
+            it says no, nothing is sent and NotLeading is raised: this is how one who has lost the Lease, perhaps
+            while its process stood still, is kept from writing.
     """
     connector = session.connector
     if connector is None:
         raise RuntimeError("the session is closed already")
-    return _session(connection, connector, owner=False)
+    request_class = aiohttp.ClientRequest if may_write is None else _fenced(may_write)
+    return _session(connection, connector, owner=False, listener=listener, request_class=request_class)
 
 
-def _session(connection: Connection, connector: aiohttp.BaseConnector, *, owner: bool) -> aiohttp.ClientSession:
+def _fenced(may_write: Callable[[], bool]) -> type[aiohttp.ClientRequest]:
+    """Make a class of requests that ask before they write; see `lend_session`.
+
+    Asked twice, because with a body the first byte leaves in a task of its own, and the process may be stopped between.
+    """
+
+    class Fenced(aiohttp.ClientRequest):
+        async def send(self, conn: Connection_) -> aiohttp.ClientResponse:
+            if self.method != "GET" and not may_write():
+                raise NotLeading("this process does not lead any more: nothing is written")
+            return await super().send(conn)
+
+        async def write_bytes(
+            self, writer: AbstractStreamWriter, conn: Connection_, content_length: int | None = None
+        ) -> None:
+            if self.method == "GET" or may_write():
+                await super().write_bytes(writer, conn, content_length)
+                return
+            if conn.protocol is not None:
+                conn.protocol.set_exception(NotLeading("this process does not lead any more: nothing is written"))
+            conn.close()
+
+    return Fenced
+
+
+def _session(
+    connection: Connection,
+    connector: aiohttp.BaseConnector,
+    *,
+    owner: bool,
+    listener: aiohttp.ClientMiddlewareType | None = None,
+    request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
+) -> aiohttp.ClientSession:
     origin = URL(connection.server).origin()
     headers: LooseHeaders = {
         "User-Agent": USER_AGENT,
@@ -215,7 +264,8 @@ def _session(connection: Connection, connector: aiohttp.BaseConnector, *, owner:
     return aiohttp.ClientSession(
         connector=connector,
         connector_owner=owner,
-        middlewares=(authenticate,),
+        middlewares=(authenticate,) if listener is None else (listener, authenticate),
+        request_class=request_class,
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=_TOTAL_S, sock_connect=_CONNECT_S),

@@ -1,0 +1,153 @@
+"""What the leader does: fills the caches, follows the LLMDeployments and works on them, and measures all of it."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import aiohttp
+
+from llmfleet.api.names import KIND
+from llmfleet.control.admission import refuse
+from llmfleet.control.cache import Cache, Key
+from llmfleet.control.executor import Executor
+from llmfleet.control.inquiries import Inquiries
+from llmfleet.control.metrics import Metrics
+from llmfleet.control.obstacles import Obstacles
+from llmfleet.control.phases import Phases
+from llmfleet.control.probes import Vitals
+from llmfleet.control.queue import WorkQueue
+from llmfleet.control.reconcile import Reconciler
+from llmfleet.control.settings import Settings
+from llmfleet.control.source import Source, follow
+from llmfleet.control.sweep import Sweep
+from llmfleet.control.worker import work
+from llmfleet.kube.client import Client
+from llmfleet.kube.events import Recorder
+from llmfleet.kube.reflector import Reflector
+from llmfleet.kube.resources import RESOURCES
+from llmfleet.kube.session import Connection
+from llmfleet.kube.wiretap import Wiretap
+
+log = logging.getLogger(__name__)
+
+_STALE_WATCH_S: Final = 180.0
+"""The API server sends a bookmark about every minute; three missed ones mean that the watch is dead."""
+_STUCK_WORKER_S: Final = 600.0
+"""A reconcile makes some ten calls at most, each of which ends after 30 s."""
+_LAST_WORDS_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What looking after the fleet needs.
+
+    Attributes:
+        session: for kopf, which only reads.
+        client: for everything else; it writes only while we lead.
+        wait_for_kind: returns once the API server knows LLMDeployments.
+        catch_signals: sets the process' signal handlers.
+    """
+
+    settings: Settings
+    connection: Connection
+    session: aiohttp.ClientSession
+    client: Client
+    vitals: Vitals
+    metrics: Metrics
+    wait_for_kind: Callable[[], Awaitable[None]]
+    catch_signals: Callable[[], None]
+
+
+async def look_after(fleet: Fleet, group: asyncio.TaskGroup) -> None:
+    """Fill the caches, start the workers, and follow the LLMDeployments until cancelled."""
+    client, settings, metrics = fleet.client, fleet.settings, fleet.metrics
+    queue: WorkQueue[Key] = WorkQueue()
+    admit = partial(refuse, allow_host_path=settings.allow_host_path)
+    cache = Cache(client, settings.namespaces or None, queue.add, admit)
+    recorder = Recorder(client, instance=socket.gethostname())
+    inquiries = Inquiries(cache, Phases(cache), Obstacles(client, cache))
+    reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, metrics)
+    sweep = Sweep(client, cache, settings.namespaces)
+    tap = Wiretap(RESOURCES[KIND], settings.namespaces, sweep.doubt)
+    _observe(fleet, queue, cache, tap, sweep)
+    for kind, reflector in cache.reflectors.items():
+        group.create_task(reflector.run(), name=f"reflector {kind}")
+    for reflector in cache.reflectors.values():
+        await reflector.synced.wait()
+    group.create_task(recorder.run(), name="events")
+    group.create_task(sweep.run(), name="sweep")
+    for number in range(settings.workers):
+        group.create_task(work(queue, reconciler, inquiries, metrics), name=f"worker {number}")
+    group.create_task(_say_when_ready(fleet.vitals, tap), name="ready")
+    source = Source(
+        fleet.connection,
+        fleet.session,
+        cache,
+        settings.namespaces,
+        tap,
+        sweep,
+        fleet.wait_for_kind,
+        fleet.catch_signals,
+    )
+    try:
+        await follow(source)
+    finally:
+        queue.close()
+        await inquiries.close()
+        await recorder.drain(_LAST_WORDS_S)
+
+
+def _observe(fleet: Fleet, queue: WorkQueue[Key], cache: Cache, tap: Wiretap, sweep: Sweep) -> None:
+    """Let probes and metrics see it."""
+    vitals, metrics = fleet.vitals, fleet.metrics
+    metrics.gauge("llmfleet_queue_depth", "LLMDeployments waiting to be looked at.", lambda: queue.depth)
+    metrics.gauge("llmfleet_queue_age_seconds", "Age of the oldest of them.", queue.oldest_s)
+    metrics.gauge("llmfleet_queue_failing", "LLMDeployments whose last reconcile failed.", lambda: queue.failing)
+    metrics.gauge("llmfleet_models", "LLMDeployments known.", lambda: len(cache))
+    metrics.gauge(
+        "llmfleet_missed", "LLMDeployments found gone or changed without having been told.", lambda: sweep.healed
+    )
+    metrics.gauges(
+        "llmfleet_watch_age_seconds",
+        "Seconds since the last sign of life of a watch, by kind.",
+        "kind",
+        lambda: {KIND: tap.age_s(), **{kind: _age_s(reflector) for kind, reflector in cache.reflectors.items()}},
+    )
+    vitals.checks[f"watch of {KIND}"] = lambda: _staleness(tap.age_s())
+    vitals.notes[f"watch of {KIND}"] = lambda: tap.last_error
+    for kind, reflector in cache.reflectors.items():
+        vitals.checks[f"watch of {kind}"] = partial(_stale, reflector)
+        vitals.notes[f"watch of {kind}"] = partial(_last_error, reflector)
+    vitals.checks["workers"] = partial(_stuck, queue)
+
+
+async def _say_when_ready(vitals: Vitals, tap: Wiretap) -> None:
+    await tap.synced.wait()
+    log.info("everything is listed")
+    vitals.phase, vitals.ready = "leading", True
+
+
+def _age_s(reflector: Reflector[Any]) -> float:
+    """Age of a watch; of one that never began nothing is known, and a restart would not mend it."""
+    return reflector.age_s() if reflector.synced.is_set() else 0.0
+
+
+def _stale(reflector: Reflector[Any]) -> str:
+    return _staleness(_age_s(reflector))
+
+
+def _staleness(age_s: float) -> str:
+    return f"no sign of life for {age_s:.0f} s" if age_s > _STALE_WATCH_S else ""
+
+
+def _last_error(reflector: Reflector[Any]) -> str:
+    return str(reflector.last_error) if reflector.last_error is not None else ""
+
+
+def _stuck(queue: WorkQueue[Key]) -> str:
+    longest_s = queue.longest_run_s()
+    return f"one has been at its object for {longest_s:.0f} s" if longest_s > _STUCK_WORKER_S else ""
