@@ -172,6 +172,20 @@ def test_a_model_deleted_and_made_again_at_once_is_served(models: Models) -> Non
     models.wait_ready()
 
 
+def test_what_a_predecessor_leaves_for_long_is_told_with_what_holds_it(models: Models) -> None:
+    models.apply()
+    models.wait_ready()
+    hold = '{"metadata":{"finalizers":["example.com/hold"]}}'
+    models.kubectl("patch", "service", "chat", "--type=merge", "-p", hold)
+    models.kubectl("delete", "llm", "chat")
+    models.apply()
+    models.wait(lambda: models.status().get("state") == "NameTaken", "it is told")
+    assert "Service chat of the LLMDeployment before is still there" in models.status()["summary"]
+    assert "finalizers" in models.status()["summary"]
+    models.kubectl("patch", "service", "chat", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    models.wait_ready()
+
+
 def test_host_paths_need_the_operators_consent(models: Models) -> None:
     models.apply(model={"source": "hostpath:///data/model"})
     models.wait(lambda: models.status().get("state") == "HostPathNotAllowed", "it is refused")
@@ -230,4 +244,4 @@ def test_logs_are_json_and_name_the_object(models: Models, operator: OperatorPro
     models.wait_ready()
     mine = [line for line in operator.lines() if line.get("key") == f"{models.namespace}/chat"]
     assert any(line["message"].startswith("revision") for line in mine)
-    assert all(line["reconcile"] for line in mine)
+    assert all(line["reconcile"] and line["generation"] == 1 for line in mine)

@@ -18,10 +18,12 @@ class Memory:
 
     Attributes:
         told_at: when its status was last written, None before the first time.
+        waits: how often in a row a name was still taken by what a deleted LLMDeployment left.
         ledger: what became of the writes of its children.
     """
 
     told_at: datetime | None = None
+    waits: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)

@@ -9,7 +9,8 @@ from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
-from llmfleet.control.executor import Executor, OwnerGone, PredecessorLeaving
+from llmfleet.control.executor import Executor, Outcome, OwnerGone, PredecessorLeaving
+from llmfleet.control.logs import log_fields
 from llmfleet.control.memory import Memory
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.narration import narrate
@@ -25,6 +26,9 @@ from llmfleet.observe.views import Refusal, Snapshot
 log = logging.getLogger(__name__)
 
 _WORDS_EVERY_S: Final = 15.0
+_FOREIGN_LOOK_S: Final = 20.0
+_WAITS_IN_SILENCE: Final = 4
+"""What a deleted LLMDeployment of the same name leaves is gone within seconds; after the fourth look it is told."""
 
 
 class Reconciler:
@@ -63,11 +67,15 @@ class Reconciler:
         Raises:
             ApiError: The API server could not be asked; try again.
         """
-        snapshot, now = self._cache.snapshot(key), self._clock()
+        snapshot = self._cache.snapshot(key)
         if snapshot is None or snapshot.deleting:
             self._memories.pop(key, None)
             return None
-        memory = self._memory(key, snapshot.uid)
+        with log_fields(generation=snapshot.generation):
+            return await self._carry_on(key, snapshot, self._memory(key, snapshot.uid), self._clock())
+
+    async def _carry_on(self, key: Key, snapshot: Snapshot, memory: Memory, now: datetime) -> float | None:
+        """Decide, apply, summarise."""
         plan = decide(snapshot, now)
         try:
             outcome = await self._executor.carry_out(snapshot, plan, memory)
@@ -76,7 +84,14 @@ class Reconciler:
             return None
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
-            return 1.0
+            again_s = min(_FOREIGN_LOOK_S, 2.0**memory.waits)
+            memory.waits += 1
+            if memory.waits < _WAITS_IN_SILENCE:
+                return again_s
+            said = f"{leaving}: it goes by itself unless a finalizer holds it; look at its metadata.finalizers"
+            outcome = Outcome((), Refusal(Reason.NAME_TAKEN, said), again_s)
+        else:
+            memory.waits = 0
         outdated = self._executor.outdated(snapshot, memory)
         status = summarise(
             snapshot, plan, outcome.refusal, outdated=outdated, now=now, done=outcome.done, altered=outcome.altered
