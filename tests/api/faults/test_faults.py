@@ -33,21 +33,26 @@ Fault = Callable[["World"], contextlib.AbstractContextManager[None]]
 class World:
     def __init__(self, cluster: Cluster, proxy: FaultProxy, fleet: Fleet, operator: OperatorProcess) -> None:
         self.cluster, self.proxy, self.fleet, self.operator = cluster, proxy, fleet, operator
-        self.round = itertools.count(2)
+        self.round = 1
+
+    @property
+    def robbed(self) -> str:
+        """The model of this round that loses an object: one that lost it every round would be disputed."""
+        return f"robbed{self.round}"
 
     def disturb(self) -> None:
         """What people do all day."""
-        number = next(self.round)
-        self.fleet.apply(f"new{number}")
-        self.fleet.apply("changed", tag=str(number))
+        self.fleet.apply(f"new{self.round}")
+        self.fleet.apply("changed", tag=str(self.round))
         self.fleet.delete("gone")
-        self.fleet.remove("PodDisruptionBudget", f"robbed-{self.fleet.selected()['robbed']}")
+        self.fleet.remove("PodDisruptionBudget", f"{self.robbed}-{self.fleet.selected()[self.robbed]}")
 
     def restore(self) -> None:
         """Bring the fleet into the state in which every round begins."""
-        for name in [name for name in self.fleet.wanted if name.startswith("new")]:
+        for name in [name for name in self.fleet.wanted if name.startswith(("new", "robbed"))]:
             self.fleet.delete(name)
-        for name in ("kept", "robbed", "gone"):
+        self.round += 1
+        for name in ("kept", self.robbed, "gone"):
             self.fleet.apply(name)
         self.fleet.settle()
 
@@ -217,7 +222,7 @@ def test_the_fleet_comes_through(world: World, name: str, record_property: Calla
     fleet, proxy = world.fleet, world.proxy
     world.restore()
     serving, begin = fleet.selected(), time.monotonic()
-    pods = {pod: uid for pod, uid in fleet.pods().items() if pod.startswith(("kept-", "robbed-"))}
+    pods = {pod: uid for pod, uid in fleet.pods().items() if pod.startswith(("kept-", "robbed"))}
     with FAULTS[name](world):
         world.disturb()
     took_s = fleet.settle(WITHIN_S)
