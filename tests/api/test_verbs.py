@@ -220,13 +220,15 @@ PHASES = {
 
 def come_to(models: Models, *phases: str) -> None:
     """Make a model for each phase, named after it, and bring it there."""
+    # First the one that needs a whole node: the others find room on the other one.
+    models.apply("restarting", podTemplate={"nodeSelector": {"kubernetes.io/hostname": "p2"}}, **WHOLE_NODE)
+    models.wait_ready("restarting")
     models.apply("starting", image="play/never:1")
     models.apply("failing", image="play/crash:1")
     models.apply("stalled", image="play/never:1", startup={"deadline": "1s"})
     models.apply("switching")
     models.apply("paused")
-    models.apply("restarting", podTemplate={"nodeSelector": {"kubernetes.io/hostname": "p2"}}, **WHOLE_NODE)
-    for name in ("switching", "paused", "restarting"):
+    for name in ("switching", "paused"):
         models.wait_ready(name)
     models.apply("switching", image="play/never:1")
     models.kubectl("annotate", "llm/restarting", "llmfleet.dev/restart=now")
