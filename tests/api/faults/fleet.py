@@ -24,6 +24,7 @@ _CHILDREN = {
 _MODELS = "apis/llmfleet.dev/v1alpha1/{}/llmdeployments"
 _FLEETING = ("uid", "resourceVersion", "creationTimestamp", "generation", "selfLink")
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PATIENCE = 10
 _SSA = {"Content-Type": "application/apply-patch+yaml"}
 
 
@@ -157,7 +158,14 @@ class Fleet:
         return {item["metadata"]["name"]: item for item in items}
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        return self.http.request(method, path, **arguments).raise_for_status().json()
+        """Ask; where the API server answers that it is not so far yet, as after its restart, ask again when it says."""
+        for _ in range(_PATIENCE):
+            answer = self.http.request(method, path, **arguments)
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            time.sleep(int(answer.headers.get("Retry-After", 1)))
+        assert answer.is_success, f"{method} {path}: {answer.text}"
+        return answer.json()
 
 
 def _ready(model: Object) -> bool:

@@ -194,6 +194,11 @@ class FaultProxy:
         finally:
             self._after_write = None
 
+    @property
+    def watches(self) -> int:
+        """How many watches are open."""
+        return len(self._watches)
+
     def cut(self, only: Callable[[Asked], bool] = _everything) -> int:
         """Break open watches in the middle; return how many."""
         return self._do(self._cut(only))

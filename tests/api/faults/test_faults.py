@@ -24,6 +24,8 @@ from tests.wait import eventually
 pytestmark = pytest.mark.api
 
 WITHIN_S = 30
+KINDS = 6
+"""So many kinds the operator watches, at least."""
 WRITES = 100
 """More than this in one fault would be a storm; without any fault the same changes take about 35."""
 
@@ -55,6 +57,7 @@ class World:
         for name in ("kept", self.robbed, "gone"):
             self.fleet.apply(name)
         self.fleet.settle()
+        eventually(lambda: self.proxy.watches >= KINDS, within_s=30, what="every watch is open again")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def error_event(code: int) -> Object:
 
 @contextlib.contextmanager
 def watches_cut(world: World) -> Iterator[None]:
-    assert world.proxy.cut() >= 6
+    assert world.proxy.cut() >= KINDS
     yield
     assert world.proxy.cut() >= 1
 
@@ -139,7 +142,7 @@ def expired(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def error_in_watches(world: World) -> Iterator[None]:
-    assert world.proxy.send(error_event(500)) >= 6
+    assert world.proxy.send(error_event(500)) >= KINDS
     yield
     world.proxy.send(error_event(500))
 

@@ -240,7 +240,7 @@ MANIFESTS = _manifest()
 
 
 def as_stored(value: Any, schema: Schema = SCHEMA) -> Any:
-    """Drop fields of structs that are null, as the API server does before it judges an object."""
+    """Drop fields of structs and entries of maps that are null, as the API server does before it judges an object."""
     if isinstance(value, list) and "items" in schema:
         return [as_stored(item, schema["items"]) for item in value]
     if isinstance(value, dict) and "properties" in schema:
@@ -250,4 +250,7 @@ def as_stored(value: Any, schema: Schema = SCHEMA) -> Any:
             for key, inner in value.items()
             if inner is not None or key not in known
         }
+    if isinstance(value, dict) and "additionalProperties" in schema:
+        entries = schema["additionalProperties"]
+        return {key: as_stored(inner, entries) for key, inner in value.items() if inner is not None}
     return value

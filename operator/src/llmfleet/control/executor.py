@@ -168,6 +168,9 @@ class Executor:
                 return await self._delete(work, memory)
             return await self._make(snapshot, work, work.make, memory)
         except ApiError as error:
+            if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
+                memory.namespace_goes = True
+                raise _Refused(_namespace_goes(snapshot)) from error
             if (refusal := _refusal(snapshot, work, error)) is None:
                 raise
             raise _Refused(refusal) from error
@@ -186,6 +189,8 @@ class Executor:
                 live = await self._client.get(Ref.of(make())) if view is not None else None
                 ledger.disputed(child, make(), live)
             return False
+        if view is None and memory.namespace_goes:
+            raise _Refused(_namespace_goes(snapshot))
         if view is None and made_before:
             await self._check_owner(snapshot)
         sent = make()
@@ -312,11 +317,13 @@ def _this_very(wanted: Mapping[str, Any], view: Child) -> Mapping[str, Any]:
     return {**wanted, "metadata": {**wanted["metadata"], "uid": view.uid}}
 
 
+def _namespace_goes(snapshot: Snapshot) -> Refusal:
+    said = f"namespace {snapshot.namespace} is being deleted: nothing can be made in it any more"
+    return Refusal(Reason.NAMESPACE_TERMINATING, said)
+
+
 def _refusal(snapshot: Snapshot, work: _Work, error: ApiError) -> Refusal | None:
     """Return what a person has to be told about a failed write, or None for what passes by itself."""
-    if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
-        said = f"namespace {snapshot.namespace} is being deleted: nothing can be made in it any more"
-        return Refusal(Reason.NAMESPACE_TERMINATING, said)
     # A webhook that cannot be asked makes a 500, but no fault of the API server's: it does not pass by itself.
     webhook = any(words in error.message for words in ("admission webhook", "failed calling webhook"))
     if webhook or isinstance(error, Invalid | Forbidden | BadRequest):
