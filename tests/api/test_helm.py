@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 from kubernetes import config
 
+from tests.api.faults.vitals import metric, probe
 from tests.api.installation import OPERATOR, SYSTEM, Installation, assert_nothing_refused, established
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import open_cluster
 from tests.cluster.cache import locked
 from tests.cluster.places import checkout, state_root
+from tests.wait import eventually
 
 pytestmark = pytest.mark.api
 
@@ -50,3 +53,29 @@ def test_one_team_installs_upgrades_and_uninstalls(site: Installation) -> None:
     assert left == []
     assert team.items("deployments,services") == serving
     assert team.get()["metadata"]["name"] == "chat"
+
+
+def test_a_namespace_that_goes_does_not_keep_the_operator_from_the_others(site: Installation) -> None:
+    kept, lost = site.models("kept"), site.models("lost")
+    helm = ("upgrade", "--install", "llmfleet", CHART, "-n", SYSTEM, "--create-namespace")
+    site.cluster.helm(*helm, "--set=watchNamespaces={lost,kept}")
+    established(site.cluster)
+    with site.operator() as operator:
+        for models in (kept, lost):
+            models.apply()
+            models.wait_ready()
+        # With the namespace goes the Role in it; the operator is not told to look elsewhere.
+        site.cluster.kubectl("delete", "namespace", "lost")
+        operator.stop()
+        operator.start()
+        eventually(lambda: probe(operator, "/readyz")[0] == HTTPStatus.OK, within_s=20, what="it looks after the rest")
+        assert "left out: namespace lost (llmdeployments.llmfleet.dev is forbidden" in probe(operator, "/readyz")[1]
+        assert metric(operator, "llmfleet_namespaces_refused") == 1
+        kept.apply(name="second")
+        kept.wait_ready("second")
+
+        lost = site.models("lost")
+        site.cluster.helm(*helm, "--set=watchNamespaces={lost,kept}", "--force-conflicts")
+        lost.apply()
+        lost.wait(lambda: lost.status().get("state") == "Serving", "it is looked after again", within_s=90)
+        assert kept.status()["state"] == "Serving"

@@ -9,46 +9,17 @@ import asyncio
 import json
 import os
 import platform
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.api.installation import Installation, established
 from tests.bench.control import fleet, phases
 from tests.bench.control.operator import Operator
-from tests.bench.control.phases import Site
-from tests.cluster import Cluster, LocalCluster
-from tests.cluster.places import REPOSITORY, checkout
+from tests.bench.control.site import Site, install, open_site
+from tests.cluster.places import checkout
 
-_SERVERS = ("kube-apiserver", "etcd", "kube-controller-manager")
 _CHANGED = 100
-
-
-@asynccontextmanager
-async def _site(name: str) -> AsyncIterator[Site]:
-    """Lend a fresh control plane with our kinds, and pods played."""
-    cluster = LocalCluster(name).up(nodes=0)
-    try:
-        cluster.stop("kube-scheduler")
-        cluster.kubectl("apply", "--server-side", "-f", "crds/")
-        established(cluster)
-        servers = {
-            component: pid for component, pid, _ in cluster.status() if component in _SERVERS and pid is not None
-        }
-        command = [sys.executable, "-m", "tests.bench.control.player", str(cluster.kubeconfig)]
-        player = await asyncio.create_subprocess_exec(*command, cwd=REPOSITORY)
-        try:
-            async with fleet.connected(cluster.kubeconfig) as client:
-                yield Site(cluster, client, servers)
-        finally:
-            player.terminate()
-            await player.wait()
-    finally:
-        cluster.down()
 
 
 def _say(phase: str, count: int, line: dict[str, Any]) -> None:
@@ -56,12 +27,12 @@ def _say(phase: str, count: int, line: dict[str, Any]) -> None:
 
 
 async def _measure(count: int, idle_s: float) -> None:
-    async with _site(f"ground-{checkout()}") as site:
+    async with open_site(f"ground-{checkout()}") as site:
         bare = await phases.ground(site, count)
         _say("ground", count, bare)
     with TemporaryDirectory() as folder:
-        async with _site(f"bench-{checkout()}") as site:
-            operator = Operator(_account(site.cluster, Path(folder)), Path(folder) / "operator.log")
+        async with open_site(f"bench-{checkout()}") as site:
+            operator = Operator(install(site.cluster, Path(folder)).kubeconfig(), Path(folder) / "operator.log")
             try:
                 line = await phases.cold(site, operator, count)
                 _say("cold", count, {**line, "ratio_to_ground": round(line["s"] / bare["s"], 2)})
@@ -79,14 +50,6 @@ async def _operate(site: Site, operator: Operator, count: int, idle_s: float) ->
     await operator.quiet(within_s=600)
     _say("idle", count, await phases.idle(site, operator, idle_s))
     _say("restart", count, await phases.restart(site, operator))
-
-
-def _account(cluster: Cluster, folder: Path) -> Path:
-    """Install accounts and rights, not the operator's pod, and return the kubeconfig of the operator's account."""
-    cluster.kubectl("create", "namespace", "llmfleet-system")
-    cluster.kubectl("apply", "--server-side", "-k", "manifests/base")
-    cluster.kubectl("-n", "llmfleet-system", "scale", "deployment", "llmfleet-operator", "--replicas=0")
-    return Installation(cluster, folder).kubeconfig()
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ class Operator:
             while time.monotonic() < deadline:
                 try:
                     async with session.get(f"http://127.0.0.1:{self.port}/readyz") as answer:
-                        if answer.status == 200 and (await answer.text()).strip() == "leading":
+                        if answer.status == 200 and (await answer.text()).splitlines()[0] == "leading":
                             return
                 except aiohttp.ClientError:
                     if self._process is None or self._process.poll() is not None:

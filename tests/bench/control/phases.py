@@ -4,32 +4,16 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from llmfleet.api.names import LABEL_MANAGED_BY, LABEL_NAME, LABEL_REVISION, MANAGED_BY
-from llmfleet.kube.client import Client
 from llmfleet.kube.resources import RESOURCES
 from tests.bench.control import fleet, meters
 from tests.bench.control.meters import Meter
 from tests.bench.control.operator import Operator
-from tests.cluster import Cluster
+from tests.bench.control.site import Site
 
 Line = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where it is measured.
-
-    Attributes:
-        servers: ids of the processes that a cluster consists of, by name.
-    """
-
-    cluster: Cluster
-    client: Client
-    servers: Mapping[str, int]
 
 
 _COUNT_EVERY_S: Final = 0.25

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from llmfleet.api.deployment import Spec
-from llmfleet.api.names import LABEL_MANAGED_BY, MANAGED_BY, MANAGER
+from llmfleet.api.names import KIND, LABEL_MANAGED_BY, MANAGED_BY, MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.decide.revision import revision_hash
@@ -33,6 +33,8 @@ _VIEWS: Final[Mapping[str, Callable[[objects.Object, str], Child]]] = {
     "ControllerRevision": objects.controller_revision,
     "Deployment": objects.deployment,
 }
+WATCHED: Final = (KIND, *_VIEWS, "Pod")
+"""Every kind that is followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Cache:
                 trim=_trimmer(kind),
                 on_change=self._child_changed(kind),
             )
-            for kind in (*_VIEWS, "Pod")
+            for kind in WATCHED
+            if kind != KIND
         }
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from llmfleet.api.names import KIND
+from llmfleet.control.access import Access
 from llmfleet.control.admission import refuse
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor
@@ -26,6 +27,7 @@ from llmfleet.control.source import Source, follow
 from llmfleet.control.sweep import Sweep
 from llmfleet.control.worker import work
 from llmfleet.kube.client import Client
+from llmfleet.kube.errors import Forbidden
 from llmfleet.kube.events import Recorder
 from llmfleet.kube.reflector import Reflector
 from llmfleet.kube.resources import RESOURCES
@@ -62,24 +64,27 @@ class Fleet:
     catch_signals: Callable[[], None]
 
 
-async def look_after(fleet: Fleet, group: asyncio.TaskGroup) -> None:
+async def look_after(fleet: Fleet, access: Access, group: asyncio.TaskGroup) -> None:
     """Fill the caches, start the workers, and follow the LLMDeployments until cancelled."""
     client, settings, metrics = fleet.client, fleet.settings, fleet.metrics
+    namespaces = await access.find()
     queue: WorkQueue[Key] = WorkQueue()
     admit = partial(refuse, allow_host_path=settings.allow_host_path)
-    cache = Cache(client, settings.namespaces or None, queue.add, admit)
+    cache = Cache(client, namespaces or None, queue.add, admit)
     recorder = Recorder(client, instance=socket.gethostname())
     inquiries = Inquiries(cache, Phases(cache), Obstacles(client, cache))
     reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, metrics)
-    sweep = Sweep(client, cache, settings.namespaces)
-    tap = Wiretap(RESOURCES[KIND], settings.namespaces, sweep.doubt)
+    sweep = Sweep(client, cache, namespaces)
+    tap = Wiretap(RESOURCES[KIND], namespaces, sweep.doubt)
     _observe(fleet, queue, cache, tap, sweep)
+    _observe_access(fleet, access)
     for kind, reflector in cache.reflectors.items():
         group.create_task(reflector.run(), name=f"reflector {kind}")
     for reflector in cache.reflectors.values():
         await reflector.synced.wait()
     group.create_task(recorder.run(), name="events")
     group.create_task(sweep.run(), name="sweep")
+    group.create_task(access.watch(partial(_refused, cache)), name="access")
     for number in range(settings.workers):
         group.create_task(work(queue, reconciler, inquiries, metrics), name=f"worker {number}")
     group.create_task(_say_when_ready(fleet.vitals, tap), name="ready")
@@ -87,7 +92,7 @@ async def look_after(fleet: Fleet, group: asyncio.TaskGroup) -> None:
         fleet.connection,
         fleet.session,
         cache,
-        settings.namespaces,
+        namespaces,
         tap,
         sweep,
         fleet.wait_for_kind,
@@ -123,6 +128,21 @@ def _observe(fleet: Fleet, queue: WorkQueue[Key], cache: Cache, tap: Wiretap, sw
         vitals.checks[f"watch of {kind}"] = partial(_stale, reflector)
         vitals.notes[f"watch of {kind}"] = partial(_last_error, reflector)
     vitals.checks["workers"] = partial(_stuck, queue)
+
+
+def _observe_access(fleet: Fleet, access: Access) -> None:
+    fleet.metrics.gauge(
+        "llmfleet_namespaces_refused",
+        "Namespaces to look after that do not let the operator in.",
+        lambda: len(access.closed),
+    )
+    fleet.vitals.notes["left out"] = lambda: "; ".join(
+        f"namespace {name} ({said})" for name, said in access.closed.items()
+    )
+
+
+def _refused(cache: Cache) -> bool:
+    return any(isinstance(reflector.last_error, Forbidden) for reflector in cache.reflectors.values())
 
 
 async def _say_when_ready(vitals: Vitals, tap: Wiretap) -> None:

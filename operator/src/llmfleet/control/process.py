@@ -15,16 +15,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 from uuid import uuid4
 
 from llmfleet.api.names import KIND
+from llmfleet.control.access import Access
 from llmfleet.control.fleet import Fleet, look_after
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.probes import Vitals, serve
 from llmfleet.control.settings import Settings
 from llmfleet.kube.client import Client
-from llmfleet.kube.errors import ApiError, NotFound
+from llmfleet.kube.errors import ApiError, Forbidden, NotFound
 from llmfleet.kube.lease import Lease
 from llmfleet.kube.resources import RESOURCES
 from llmfleet.kube.session import Connection, lend_session, open_session
@@ -97,30 +98,36 @@ async def _act(fleet: Fleet, lease: Lease) -> None:
     vitals.phase, vitals.ready = "leading, reading the cluster", False
     vitals.checks["the Lease"] = lambda: "" if lease.holds() else f"not renewed for {lease.age_s():.0f} s"
     metrics.leading.set(1)
+    access = Access(fleet.client, fleet.settings.namespaces)
     async with asyncio.TaskGroup() as group:
         group.create_task(_end_with(lease), name="lease")
-        await look_after(fleet, group)
+        group.create_task(_end_when_outdated(access, lease), name="namespaces")
+        await look_after(fleet, access, group)
 
 
 async def _kind_installed(client: Client, vitals: Vitals, namespaces: Sequence[str]) -> None:
     """Wait until the API server knows LLMDeployments: charts may install the operator first.
 
-    Asked in one of the namespaces, if there are any: the operator may have no right on the whole cluster then.
+    Asked in the namespaces, if there are any: the operator may have no right on the whole cluster then, and not yet,
+    or no more, on each of them.
     """
-    namespace = namespaces[0] if namespaces else None
-    phase, told = vitals.phase, False
+    phase, told = vitals.phase, set[str]()
     while True:
-        try:
-            async for _ in client.pages(RESOURCES[KIND], namespace, limit=1, metadata_only=True):
-                vitals.phase = phase
-                return
-        except NotFound:
-            vitals.phase = f"waiting for the CustomResourceDefinition of {KIND}"
-            if not told:
-                log.warning("the cluster has no kind %s yet: kubectl apply --server-side -f crds/", KIND)
-                told = True
-        except ApiError as error:
-            log.warning("the API server does not answer: %s", error)
+        for namespace in namespaces or (None,):
+            try:
+                async for _ in client.pages(RESOURCES[KIND], namespace, limit=1, metadata_only=True):
+                    vitals.phase = phase
+                    return
+            except Forbidden as error:
+                said = str(error)
+            except NotFound:
+                vitals.phase = f"waiting for the CustomResourceDefinition of {KIND}"
+                said = f"the cluster has no kind {KIND} yet: kubectl apply --server-side -f crds/"
+            except ApiError as error:
+                said = f"the API server does not answer: {error}"
+            if said not in told:
+                log.warning("%s", said)
+                told.add(said)
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
@@ -132,6 +139,18 @@ async def _end_with(lease: Lease) -> None:
     """
     await lease.lost.wait()
     log.error("the Lease is lost: starting anew, another replica may act now")
+    _begin_anew()
+
+
+async def _end_when_outdated(access: Access, lease: Lease) -> None:
+    """End when other namespaces let us in: whatever follows them was made for those of before."""
+    await access.outdated.wait()
+    log.warning("starting anew, with the namespaces that let us in now")
+    await lease.release()
+    _begin_anew()
+
+
+def _begin_anew() -> NoReturn:
     logging.shutdown()
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
