@@ -11,6 +11,8 @@ UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen
 CLUSTER := $(RUN) python -m tests.cluster
 PREPARE := $(RUN) python -m tests.prepare
+# Three lanes (tests/conftest.py), each with clusters of its own: most of their time is waiting.
+SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
 
 # Who provides the clusters of tests and of cluster-up: local, kind or context:NAME (tests/cluster/README.md).
 PROVIDER ?= $(LLMFLEET_PROVIDER)
@@ -35,7 +37,7 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
 	@$(PREPARE) api nodes e2e
-	@$(RUN) pytest
+	@$(RUN) pytest $(SIDE_BY_SIDE)
 
 test-unit: $(UV) ## Tests that need nothing but Python
 	@$(RUN) pytest tests/unit

@@ -37,6 +37,26 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         return (yield)
 
 
+_LANES = {"tests/nodes": "nodes", "tests/e2e": "nodes", "tests/api/faults": "faults", "tests/api": "api"}
+"""Folders, whose tests share a cluster, and the lane they run in where lanes run side by side (`pytest -n`)."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests of one cluster together, and side by side let the longest lane begin first."""
+    for item in items:
+        folder = item.path.relative_to(config.rootpath).parent.as_posix()
+        if folder in _LANES:
+            item.add_marker(pytest.mark.xdist_group(_LANES[folder]))
+    if hasattr(config, "workerinput"):
+        lanes = [*dict.fromkeys(_LANES.values()), None]
+        items.sort(key=lambda item: lanes.index(_lane(item)))
+
+
+def _lane(item: pytest.Item) -> str | None:
+    group = item.get_closest_marker("xdist_group")
+    return group.args[0] if group else None
+
+
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[Cluster]:
     """A cluster with one node and the operator running as a pod, installed by its chart as a user does."""

@@ -45,8 +45,9 @@ async def _operate(site: Site, operator: Operator, count: int, idle_s: float) ->
     """Measure a fleet that is there."""
     keys = fleet.models(count)
     spread = keys[:: max(1, count // _CHANGED)][:_CHANGED]
-    _say("react", count, await phases.react(site, operator, spread, 128, gap_s=0.3))
-    _say("noise", count, await phases.noise(site, operator, spread, 64, gap_s=0.3))
+    alone = await phases.react(site, operator, spread, 128)
+    _say("react", count, alone)
+    _say("noise", count, await phases.noise(site, operator, spread, 64, alone=alone))
     await operator.quiet(within_s=600)
     _say("idle", count, await phases.idle(site, operator, idle_s))
     _say("restart", count, await phases.restart(site, operator))

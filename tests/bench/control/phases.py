@@ -18,6 +18,8 @@ Line = dict[str, Any]
 
 _COUNT_EVERY_S: Final = 0.25
 _REACT_WITHIN_S: Final = 30.0
+_GAP_S: Final = 0.3
+"""Between two changes."""
 _NOISE_EVERY_S: Final = 0.1
 
 
@@ -70,7 +72,7 @@ async def cold(site: Site, operator: Operator, count: int) -> Line:
     }
 
 
-async def react(site: Site, operator: Operator, keys: list[tuple[str, str]], sequences: int, gap_s: float) -> Line:
+async def react(site: Site, operator: Operator, keys: list[tuple[str, str]], sequences: int) -> Line:
     """One changed spec at a time: from the user's request until a watch shows the first child, and the Deployment."""
     arrivals: dict[tuple[str, str], dict[str, float]] = {key: {} for key in keys}
     changed = asyncio.Event()
@@ -106,7 +108,7 @@ async def react(site: Site, operator: Operator, keys: list[tuple[str, str]], seq
                 await changed.wait()
         first.append(min(arrivals[key].values()) - begin)
         second.append(arrivals[key]["Deployment"] - begin)
-        await asyncio.sleep(gap_s)
+        await asyncio.sleep(_GAP_S)
     for watch in watches:
         watch.cancel()
     calls = await meters.requests(operator.port) - before
@@ -161,23 +163,31 @@ async def restart(site: Site, operator: Operator) -> Line:
     }
 
 
-async def noise(site: Site, operator: Operator, keys: list[tuple[str, str]], sequences: int, gap_s: float) -> Line:
-    """The same changes as `react` while one other model changes every 100 ms."""
+async def noise(site: Site, operator: Operator, keys: list[tuple[str, str]], sequences: int, alone: Line) -> Line:
+    """The same changes as `react`, whose line is given, while one other model changes every 100 ms."""
+    changes = 0
 
     async def disturb() -> None:
-        replicas = 1
+        nonlocal changes
+        begin = time.monotonic()
         while True:
-            replicas = 3 - replicas
             body = fleet.manifest(*keys[0])
-            body["spec"]["replicas"] = replicas
+            body["spec"]["replicas"] = 1 + changes % 2
             await site.client.apply(body, manager="bench")
-            await asyncio.sleep(_NOISE_EVERY_S)
+            changes += 1
+            await asyncio.sleep(max(0.0, begin + changes * _NOISE_EVERY_S - time.monotonic()))
 
     disturbing = asyncio.create_task(disturb())
     try:
-        return await react(site, operator, keys[1:], sequences, gap_s)
+        line = await react(site, operator, keys[1:], sequences)
     finally:
         disturbing.cancel()
+    beside, by_itself = line["first_child_ms"], alone["first_child_ms"]
+    return {
+        **line,
+        "changes_of_the_other": changes,
+        "delay_ms": {p: round(beside[p] - by_itself[p], 1) for p in beside},
+    }
 
 
 def percentiles(samples: list[float]) -> dict[str, float]:
