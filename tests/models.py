@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+
 from tests.cluster import Cluster
 from tests.wait import eventually
 
@@ -67,3 +69,16 @@ class Models:
 
         self.wait(ready, f"{name} is Ready")
         return self.status(name)
+
+    def expose(self, name: str = "chat") -> str:
+        """Return a URL of the Service that answers: nodes learn of a ready engine a moment after its status does."""
+        url = self._cluster.expose(self.namespace, name, 8000)
+        self.wait(lambda: _answers(url), f"{url} answers", within_s=10)
+        return url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v1/models").is_success
+    except httpx.TransportError:
+        return False

@@ -8,7 +8,6 @@ import httpx
 import openai
 import pytest
 
-from tests.cluster import Cluster
 from tests.load import Load
 from tests.models import Models
 from tests.wait import eventually
@@ -29,14 +28,12 @@ def apply(models: Models, sample: dict, name: str = "tiny", **engine: Any) -> No
 
 
 @pytest.fixture(scope="module")
-def url(tiny: Models, sample: dict, real_cluster: Cluster) -> str:
+def url(tiny: Models, sample: dict) -> str:
     """The tiny model, Ready, behind its Service."""
     apply(tiny, sample)
     phases = _phases_until_ready(tiny)
     assert phases & {"loading weights", "starting the engine", "warming up"}, "the start was told in phases"
-    url = real_cluster.expose(tiny.namespace, "tiny", 8000)
-    eventually(lambda: _answers(url), within_s=10, what=f"{url} answers")
-    return url
+    return tiny.expose("tiny")
 
 
 def _phases_until_ready(models: Models) -> set[str]:
@@ -49,13 +46,6 @@ def _phases_until_ready(models: Models) -> set[str]:
 
     eventually(ready, within_s=START_S, what="tiny is Ready", last=lambda: models.status("tiny").get("summary"))
     return seen
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v1/models").is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_real_vllm_answers_the_openai_client(url: str) -> None:

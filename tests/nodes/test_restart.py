@@ -2,19 +2,18 @@
 
 import pytest
 
-from tests.cluster import Cluster
 from tests.load import Load
 from tests.models import Models
-from tests.nodes.test_serving import apply, expose
+from tests.nodes.test_serving import apply
 
 pytestmark = pytest.mark.nodes
 
 
-def test_no_request_fails_while_two_engines_restart(cluster: Cluster, models: Models) -> None:
+def test_no_request_fails_while_two_engines_restart(models: Models) -> None:
     apply(models, replicas=2)
     revision = models.wait_ready()["stable"]["revision"]
     before = set(models.engines())
-    with Load(expose(cluster, models), "chat") as load:
+    with Load(models.expose(), "chat") as load:
         load.wait_for_more()
         models.kubectl("annotate", "llm/chat", "llmfleet.dev/restart=now")
         models.wait(lambda: models.status().get("restart", {}).get("request") == "now", "it is acted on")

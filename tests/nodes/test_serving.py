@@ -24,24 +24,10 @@ def apply(models: Models, *, args: tuple[str, ...] = (), **spec: Any) -> None:
     models.apply(image="", **spec, engine={key: value for key, value in engine.items() if value})
 
 
-def expose(cluster: Cluster, models: Models, name: str = "chat") -> str:
-    """Open the way to the Service; nodes learn of a ready engine a moment after its status does."""
-    url = cluster.expose(models.namespace, name, 8000)
-    eventually(lambda: answers(url), within_s=10, what=f"{url} answers")
-    return url
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v1/models").is_success
-    except httpx.TransportError:
-        return False
-
-
-def test_a_simulated_model_answers_the_openai_client(cluster: Cluster, models: Models) -> None:
+def test_a_simulated_model_answers_the_openai_client(models: Models) -> None:
     apply(models)
     models.wait_ready()
-    with openai.OpenAI(base_url=f"{expose(cluster, models)}/v1", api_key="none", max_retries=0) as chat:
+    with openai.OpenAI(base_url=f"{models.expose()}/v1", api_key="none", max_retries=0) as chat:
         whole = chat.chat.completions.create(
             model="chat", messages=[{"role": "user", "content": "Hello"}], max_tokens=5
         )
@@ -54,10 +40,10 @@ def test_a_simulated_model_answers_the_openai_client(cluster: Cluster, models: M
     assert len(parts) >= 5
 
 
-def test_no_request_fails_while_the_spec_changes_and_goes_back(cluster: Cluster, models: Models) -> None:
+def test_no_request_fails_while_the_spec_changes_and_goes_back(models: Models) -> None:
     apply(models, rollout={"retainStable": "1h"})
     first = models.wait_ready()["stable"]["revision"]
-    with Load(expose(cluster, models), "chat") as load:
+    with Load(models.expose(), "chat") as load:
         apply(models, engine={"maxNumSeqs": 7}, rollout={"retainStable": "1h"})
         second = models.wait_ready()["stable"]["revision"]
         load.wait_for_more()
@@ -75,7 +61,7 @@ def test_no_request_fails_while_the_spec_changes_and_goes_back(cluster: Cluster,
 def test_no_request_fails_while_the_operator_restarts(cluster: Cluster, models: Models) -> None:
     apply(models)
     models.wait_ready()
-    with Load(expose(cluster, models), "chat") as load:
+    with Load(models.expose(), "chat") as load:
         load.wait_for_more()
         cluster.kubectl("-n", SYSTEM, "delete", "pod", "--all", "--wait=true", "--timeout=60s")
         models.kubectl("scale", "llm/chat", "--replicas=2")
@@ -84,10 +70,10 @@ def test_no_request_fails_while_the_operator_restarts(cluster: Cluster, models: 
     assert load.counts.failures == []
 
 
-def test_no_request_fails_while_an_engine_is_deleted_beside_another(cluster: Cluster, models: Models) -> None:
+def test_no_request_fails_while_an_engine_is_deleted_beside_another(models: Models) -> None:
     apply(models, replicas=2)
     models.wait_ready()
-    with Load(expose(cluster, models), "chat") as load:
+    with Load(models.expose(), "chat") as load:
         load.wait_for_more()
         victim = models.items("pods")[0]["metadata"]["name"]
         models.kubectl("delete", "pod", victim, "--wait=true", "--timeout=90s")
@@ -96,11 +82,11 @@ def test_no_request_fails_while_an_engine_is_deleted_beside_another(cluster: Clu
     assert load.counts.failures == []
 
 
-def test_a_stream_survives_the_deletion_of_its_engine(cluster: Cluster, models: Models) -> None:
+def test_a_stream_survives_the_deletion_of_its_engine(models: Models) -> None:
     tokens = 120
     apply(models, args=("--inter-token-latency=100ms",))
     models.wait_ready()
-    url = f"{expose(cluster, models)}/v1/completions"
+    url = f"{models.expose()}/v1/completions"
     body = {"model": "chat", "prompt": "Go on", "max_tokens": tokens, "stream": True, "ignore_eos": True}
     received, deleted = [], False
     with httpx.stream("POST", url, json=body, timeout=60) as answer:
@@ -144,10 +130,10 @@ def test_the_sentence_names_the_cause_within_30_seconds(models: Models, spec: di
     models.wait(lambda: words in models.status()["summary"], f"the sentence says {words!r}", within_s=5)
 
 
-def test_a_crashing_update_leaves_the_old_revision_serving(cluster: Cluster, models: Models) -> None:
+def test_a_crashing_update_leaves_the_old_revision_serving(models: Models) -> None:
     apply(models)
     old = models.wait_ready()["stable"]["revision"]
-    with Load(expose(cluster, models), "chat") as load:
+    with Load(models.expose(), "chat") as load:
         apply(models, args=("--no-such-option",))
         models.wait(lambda: models.status().get("state") == "Updating: EngineFailed", "the crash is told")
         load.wait_for_more()

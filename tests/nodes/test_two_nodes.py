@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests import chart
@@ -68,15 +67,13 @@ def nodes(cluster: Cluster) -> list[str]:
     return names[:2]
 
 
-def serve(cluster: Cluster, models: Models, replicas: int, **spec: Any) -> str:
+def serve(models: Models, replicas: int, **spec: Any) -> str:
     """Bring a simulated model up and return its URL, once every node knows all its engines."""
     engine = {"profile": "sim"}
     spec = {"resources": {"cpu": "50m"}, "drain": {"timeout": "10s"}, **spec}
     models.apply(image="", replicas=replicas, engine=engine, **spec)
     models.wait_ready()
-    url = cluster.expose(models.namespace, "chat", 8000)
-    eventually(lambda: httpx.get(f"{url}/v1/models").is_success, within_s=10, what=f"{url} answers")
-    return url
+    return models.expose()
 
 
 def node_of_engines(models: Models) -> list[str]:
@@ -107,7 +104,7 @@ def leader(cluster: Cluster) -> tuple[str, str]:
 
 
 def test_engines_are_spread_over_the_zones(cluster: Cluster, nodes: list[str], models: Models) -> None:
-    serve(cluster, models, replicas=4)
+    serve(models, replicas=4)
     labels = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
     zones = {node["metadata"]["name"]: node["metadata"]["labels"].get(ZONE_LABEL) for node in labels}
     assert len({zones[node] for node in nodes}) == 2
@@ -117,7 +114,7 @@ def test_engines_are_spread_over_the_zones(cluster: Cluster, nodes: list[str], m
 def test_a_drain_ends_takes_one_engine_at_a_time_and_no_request_fails(
     cluster: Cluster, nodes: list[str], models: Models
 ) -> None:
-    url = serve(cluster, models, replicas=4)
+    url = serve(models, replicas=4)
     command = ["drain", nodes[1], "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"]
     least = 4
     with Load(url, "chat") as load:
@@ -146,7 +143,7 @@ def test_a_drain_ends_takes_one_engine_at_a_time_and_no_request_fails(
 def test_no_request_fails_when_a_kubelet_stops_and_its_engines_serve_again_when_it_is_back(
     cluster: Cluster, nodes: list[str], models: Models
 ) -> None:
-    url = serve(cluster, models, replicas=2)
+    url = serve(models, replicas=2)
     assert node_of_engines(models) == nodes
     with Load(url, "chat") as load:
         cluster.stop(f"kubelet-{nodes[1]}", grace_s=0)
@@ -165,7 +162,7 @@ def test_no_request_fails_when_a_kubelet_stops_and_its_engines_serve_again_when_
 def test_a_lost_node_costs_requests_only_until_its_engines_are_out_of_the_service(
     cluster: Cluster, nodes: list[str], models: Models
 ) -> None:
-    url = serve(cluster, models, replicas=2, podTemplate=MOVES_SOON)
+    url = serve(models, replicas=2, podTemplate=MOVES_SOON)
     assert node_of_engines(models) == nodes
     put_leader_on(cluster, nodes[1])
     with Load(url, "chat", timeout_s=PATIENCE_S) as load:

@@ -57,9 +57,10 @@ def test_the_models_convert_nothing(spec: Schema) -> None:
         Spec.model_validate({"model": {"source": "hf://o/r"}, **spec})
 
 
-def test_null_is_absent_in_a_struct_and_nowhere_else() -> None:
-    spec = {"engine": None, "podTemplate": {"labels": {"a": None}}, "model": {"name": None, "adapters": [None]}}
-    stored = {"podTemplate": {"labels": {"a": None}}, "model": {"adapters": [None]}}
+def test_null_is_absent_in_a_struct_and_in_a_map_but_not_in_a_list() -> None:
+    labels = {"labels": {"a": None, "b": "c"}}
+    spec = {"engine": None, "podTemplate": labels, "model": {"name": None, "adapters": [None]}}
+    stored = {"podTemplate": {"labels": {"b": "c"}}, "model": {"adapters": [None]}}
     assert as_stored(spec) == stored
 
 
