@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, ClusterError
 from tests.models import Models
 from tests.operator_process import OperatorProcess
 from tests.wait import eventually
@@ -103,10 +103,13 @@ def assert_nothing_refused(installation: Installation, operator: OperatorProcess
 
 
 def established(cluster: Cluster) -> None:
-    """Wait until LLMDeployments can be made. `kubectl wait` fails on a definition that has no conditions yet."""
-    path = "-o=jsonpath={.status.conditions[?(@.type=='Established')].status}"
-    eventually(
-        lambda: cluster.kubectl("get", "crd/llmdeployments.llmfleet.dev", path) == "True",
-        within_s=30,
-        what="the kind is established",
-    )
+    """Wait until LLMDeployments can be made: they can when they can be listed."""
+
+    def served() -> bool:
+        try:
+            cluster.kubectl("get", "--raw", "/apis/llmfleet.dev/v1alpha1/llmdeployments?limit=1")
+        except ClusterError:
+            return False
+        return True
+
+    eventually(served, within_s=30, what="the kind is established")
