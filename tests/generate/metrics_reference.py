@@ -1,6 +1,6 @@
 """docs/reference/metrics.md: what the operator counts about itself.
 
-From the registry as it is made, and from the calls that add gauges to it where the things they read are made. A test
+From the registry as it is made, and from the calls that add metrics to it where the things they read are made. A test
 compares the page with the /metrics of an operator that runs.
 """
 
@@ -64,7 +64,7 @@ def _registered() -> list[Row]:
 
 
 def _added() -> list[Row]:
-    """Return the gauges that are added by name as the operator starts: ``metrics.gauge(name, text, ...)``.
+    """Return the metrics that are added by name as the operator starts: ``metrics.gauge(name, text, ...)``.
 
     Raises:
         ValueError: A call that adds one does not say name and text as they are.
@@ -75,14 +75,14 @@ def _added() -> list[Row]:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _ADDERS:
                 if not ast.unparse(call.func.value).endswith("metrics"):
                     continue
-                count = _ADDERS[call.func.attr]
+                kind, count = _ADDERS[call.func.attr]
                 said = [argument.value for argument in call.args[:count] if isinstance(argument, ast.Constant)]
                 if len(said) < count:
                     raise ValueError(f"{module.name}:{call.lineno}: name, text and label must be literals")
                 name, text, *labels = (str(word) for word in said)
-                found.append(Row(name, "gauge", tuple(labels), text))
+                found.append(Row(f"{name}{_SUFFIX.get(kind, '')}", kind, tuple(labels), text))
     return found
 
 
-_ADDERS = {"gauge": 2, "gauges": 3}
-"""Methods of Metrics that add a gauge, and how many of their arguments describe it."""
+_ADDERS = {"gauge": ("gauge", 2), "gauges": ("gauge", 3), "counter": ("counter", 2)}
+"""Methods of Metrics that add a metric: its type, and how many of their arguments describe it."""

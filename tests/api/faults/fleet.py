@@ -218,3 +218,17 @@ def harm(written: Iterable[Written], serving: dict[str, str]) -> list[str]:
             elif asked.plural == "deployments" and asked.body["spec"].get("replicas", 1) < 1:
                 found.append(f"{asked}: it serves and is scaled to nothing")
     return found
+
+
+def impatient(attempts: Iterable[Written]) -> list[str]:
+    """Return the writes that came before the time for which an answer to the same model had asked."""
+    until: dict[str, float] = {}
+    found = []
+    for attempt in attempts:
+        asked = attempt.asked
+        model = asked.name if asked.plural in ("services", "llmdeployments") else asked.name.rpartition("-")[0]
+        if attempt.at < until.get(model, 0.0):
+            found.append(f"{asked}: {until[model] - attempt.at:.1f} s too soon")
+        if attempt.retry_after:
+            until[model] = attempt.at + attempt.retry_after
+    return found

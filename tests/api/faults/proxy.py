@@ -26,7 +26,7 @@ from yarl import URL
 from tests.cluster import Cluster, pki
 
 _HOP_BY_HOP = frozenset({"connection", "host", "transfer-encoding", "content-length", "authorization", "keep-alive"})
-_REASONS = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError"}
+_REASONS = {403: "Forbidden", 409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError"}
 
 Object = dict[str, Any]
 Shaper = Callable[[Object], Iterable[tuple[float, Object]]]
@@ -81,11 +81,15 @@ class Asked:
 
 @dataclass
 class Written:
-    """One write: what was asked, when (monotonic), and the answer's status (0: none yet, or none at all)."""
+    """One write: what was asked, when (monotonic), and the answer's status (0: none yet, or none at all).
+
+    `retry_after` is for how many seconds the answer asks to wait.
+    """
 
     asked: Asked
     at: float
     status: int = 0
+    retry_after: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.written: list[Written] = []
+        self.refused: list[Written] = []
+        """Writes that were answered here and not passed on."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -209,9 +215,17 @@ class FaultProxy:
 
     def writes(self, client: str | None = None, *, since: float = 0.0, namespace: str = "") -> list[Written]:
         """Return the writes to the fleet that were passed on: of one client, from a moment on, of one namespace."""
+        return self._of(self.written, client, since, namespace)
+
+    def attempts(self, client: str | None = None, *, since: float = 0.0, namespace: str = "") -> list[Written]:
+        """Return the writes as `writes` does, those that were refused here included, in order."""
+        everything = self._of([*self.written, *self.refused], client, since, namespace)
+        return sorted(everything, key=lambda written: written.at)
+
+    def _of(self, writes: Iterable[Written], client: str | None, since: float, namespace: str) -> list[Written]:
         return [
             written
-            for written in self.written
+            for written in writes
             if written.asked.counts
             and (client is None or written.asked.client == client)
             and written.at >= since
@@ -268,6 +282,8 @@ class FaultProxy:
         rules = [rule for rule in self._rules if rule.only(asked)]
         refusing = next((rule for rule in rules if rule.status), None)
         if refusing is not None:
+            if asked.write:
+                self.refused.append(Written(asked, time.monotonic(), refusing.status, refusing.retry_after))
             return _refusal(refusing.status, refusing.retry_after)
         try:
             if asked.watch:

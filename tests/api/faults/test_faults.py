@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.faults.fleet import Fleet, harm
+from tests.api.faults.fleet import Fleet, harm, impatient
 from tests.api.faults.proxy import Asked, FaultProxy, Object
 from tests.api.faults.vitals import metric, wait_for_log
 from tests.cluster import Cluster
@@ -28,6 +28,8 @@ KINDS = 6
 """So many kinds the operator watches, at least."""
 WRITES = 100
 """More than this in one fault would be a storm; without any fault the same changes take about 35."""
+ATTEMPTS = 100
+"""And so is more than this, those that are refused included; 42 were seen, while every write was answered 409."""
 
 Fault = Callable[["World"], contextlib.AbstractContextManager[None]]
 
@@ -158,6 +160,16 @@ def answered(status: int, *, only: Callable[[Asked], bool], lasting_s: float, re
     return fault
 
 
+@contextlib.contextmanager
+def writes_put_off(world: World) -> Iterator[None]:
+    """Every write shall come again in 2 s, and meanwhile somebody changes his mind again and again."""
+    with world.proxy.answering(429, retry_after=2, only=lambda asked: asked.counts):
+        yield
+        for more in range(6):
+            time.sleep(0.8)  # as long as the fault lasts
+            world.fleet.apply("changed", tag=f"{world.round}-{more}")
+
+
 def slow(only: Callable[[Asked], bool], *, lasting_s: float) -> Fault:
     @contextlib.contextmanager
     def fault(world: World) -> Iterator[None]:
@@ -211,6 +223,7 @@ FAULTS: dict[str, Fault] = {
     "410": expired,
     "500 inside a watch": error_in_watches,
     "409 to every write": answered(409, only=lambda asked: asked.counts, lasting_s=3),
+    "429 with Retry-After to every write": writes_put_off,
     "429 with Retry-After": answered(429, only=fleet_only, lasting_s=3, retry_after=2),
     "500 to every write": answered(500, only=lambda asked: asked.counts, lasting_s=5),
     "500 to everything": answered(500, only=everything, lasting_s=8),
@@ -231,11 +244,17 @@ def test_the_fleet_comes_through(world: World, name: str, record_property: Calla
         world.disturb()
     took_s = fleet.settle(WITHIN_S)
     record_property("converged_s", round(took_s, 1))
-    print(f"\n{name}: as wanted {took_s:.1f} s after its end, {len(proxy.writes('faults', since=begin))} writes")
+    attempts = proxy.attempts("faults", since=begin)
+    print(
+        f"\n{name}: as wanted {took_s:.1f} s after its end, {len(proxy.writes('faults', since=begin))} writes, "
+        f"{len(attempts)} attempts"
+    )
     assert pods.items() <= fleet.pods().items(), "an engine that had nothing to do with it was restarted"
     written = proxy.writes("faults", since=begin)
     assert harm(written, serving) == []
     assert len(written) < WRITES
+    assert len(attempts) < ATTEMPTS
+    assert impatient(attempts) == []
     assert world.operator.running, "whatever happens, it is not the kubelet that has to help"
 
 
@@ -269,6 +288,30 @@ def test_a_change_that_was_swallowed_is_found_when_the_watch_breaks(world: World
         eventually(lambda: "after" in str(world.fleet.children("Deployment")), within_s=10, what="the other is seen")
         assert "swallowed" not in str(world.fleet.children("Deployment"))
         assert world.proxy.cut(only=of_models) == 1
+    world.fleet.settle()
+
+
+def swallow_orders(event: Object) -> Iterable[tuple[float, Object]]:
+    return [] if "swallowed" in str(event["object"]["metadata"].get("annotations")) else [(0.0, event)]
+
+
+def test_an_order_that_was_swallowed_is_found_when_the_watch_breaks(world: World) -> None:
+    """Annotations do not raise an object's generation."""
+    world.restore()
+    cluster, namespace = world.cluster, world.fleet.namespace
+    annotate = ("annotate", "--overwrite", "llm/kept", "-n", namespace)
+    with world.proxy.shaping(swallow_orders, only=of_models):
+        cluster.kubectl(*annotate, "llmfleet.dev/pause=swallowed")
+        world.fleet.apply("changed", tag="after-order")
+        eventually(
+            lambda: "after-order" in str(world.fleet.children("Deployment")), within_s=10, what="the other is seen"
+        )
+        assert world.fleet.models()["kept"]["status"]["state"] != "Paused"
+        assert world.proxy.cut(only=of_models) == 1
+    eventually(
+        lambda: world.fleet.models()["kept"]["status"]["state"] == "Paused", within_s=30, what="the order is followed"
+    )
+    cluster.kubectl(*annotate, "llmfleet.dev/pause-")
     world.fleet.settle()
 
 

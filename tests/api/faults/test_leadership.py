@@ -106,6 +106,23 @@ def test_a_clean_stop_is_taken_over_at_once(pair: Pair, fleet: Fleet) -> None:
     assert time.monotonic() - ended_s < 1
 
 
+def test_who_is_told_to_stop_begins_nothing_more(proxy: FaultProxy, fleet: Fleet, log: Path) -> None:
+    name = f"stops-{uuid4().hex[:6]}"
+    with OperatorProcess(proxy.kubeconfig(name), log, f"--lease-name={name}") as operator:
+        # Events too: whoever waits for the last of them goes on meanwhile, unless told otherwise.
+        with proxy.slow(0.3, only=lambda asked: asked.write and not asked.lease):
+            for number in range(20):
+                fleet.apply(f"many{number}")
+            eventually(lambda: len(proxy.writes(name)) > 50, within_s=20, what="it is in the middle of its work")
+            stopped, lines = time.monotonic(), len(operator.lines())
+            assert operator.stop() == 0
+        late = [f"{write.asked} after {write.at - stopped:.2f} s" for write in proxy.writes(name, since=stopped + 0.2)]
+        assert late == []
+        noise = [line for line in operator.lines()[lines:] if line["level"] not in ("INFO", "DEBUG")]
+        assert noise == []
+        assert len(proxy.writes(name)) < 20 * 5, "there was nothing left to do: this shows nothing"
+
+
 def test_a_leader_that_stood_still_writes_nothing_when_it_wakes(pair: Pair, fleet: Fleet) -> None:
     """Stopped in the middle of its work, with writes to come, and woken when another one leads."""
     fleet.apply("chat")

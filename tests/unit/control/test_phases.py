@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -52,7 +53,8 @@ async def launcher(answer: web.Response) -> AsyncIterator[tuple[str, list[str]]]
 
     async def handle(request: web.Request) -> web.Response:
         asked.append(request.path)
-        return answer if request.path == "/state" else said(LOADING)
+        again = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        return again if request.path == "/state" else said(LOADING)
 
     runner = web.AppRunner(application := web.Application())
     application.router.add_get("/{path:.*}", handle)
@@ -141,6 +143,47 @@ async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
         await asyncio.wait_for(hung_up.wait(), 5)
         await inquiries.close()
     assert sent < 2**24  # what fits into the buffers on the way, far from what came within the time limit
+
+
+async def test_one_missed_answer_says_nothing_and_a_second_one_does() -> None:
+    async with launcher(said(LOADING)) as (address, _):
+        world = World(address)
+        asking = Phases(cast("Cache", world))
+        (answering,) = world.pods
+        silent = replace(answering, probe="127.0.0.1:1")
+        told_after = []
+        for view in (answering, silent, answering, silent, silent):
+            again_s = await asking.ask(KEY, view)
+            told_after.append((world.told.get_nowait() if not world.told.empty() else None, again_s))
+        await asking.close()
+    assert told_after == [("LoadingWeights", 2), (None, 2), ("LoadingWeights", 2), (None, 2), ("", 15)]
+
+
+class Busy(Phases):
+    """Answers slowly, and counts."""
+
+    open = most = 0
+
+    async def _phase(self, address: str) -> str:
+        assert address
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await asyncio.sleep(0.001)
+        self.open -= 1
+        return "LoadingWeights"
+
+
+async def test_a_fleet_that_starts_is_asked_at_a_bounded_rate() -> None:
+    world = World("127.0.0.1:1")
+    world.set_phase = lambda *_: None  # type: ignore[method-assign]
+    asking = Busy(cast("Cache", world))
+    pods = [replace(world.pods[0], uid=f"uid{number}") for number in range(1000)]
+    await asyncio.gather(*(asking.ask(KEY, view) for view in pods))
+    assert await asking.ask(KEY, pods[0]) == 20, "a thousand in twenty seconds"
+    assert asking.most == 32
+    for view in pods[1:]:
+        asking.forget(KEY, view.uid)
+    assert await asking.ask(KEY, pods[0]) == 2
 
 
 async def test_every_phase_of_a_start_has_words_of_its_own() -> None:

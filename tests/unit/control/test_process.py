@@ -1,13 +1,18 @@
 """The operator's command and its small server."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 import pytest
 
 from llmfleet.__main__ import main
+from llmfleet.control import process
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.probes import Vitals, serve
+from llmfleet.kube.client import Client
+from llmfleet.kube.errors import Forbidden
 
 
 async def test_the_probes_tell_the_truth() -> None:
@@ -28,6 +33,22 @@ async def test_the_probes_tell_the_truth() -> None:
     assert alive.status_code == 200
     assert (dead.status_code, dead.text) == (503, "standby\nwatch of Pod: no sign of life for 200 s\n")
     assert 'llmfleet_build_info{version="0.1.0"} 1.0' in metrics.text
+
+
+async def test_who_may_not_list_our_kind_says_so_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    vitals, answers = Vitals(), iter([Forbidden("llmdeployments is forbidden", status=403), None])
+    seen: list[str] = []
+
+    class Asked:
+        async def pages(self, *_: object, **__: object) -> AsyncIterator[dict[str, object]]:
+            seen.append(vitals.phase)
+            if (error := next(answers)) is not None:
+                raise error
+            yield {}
+
+    monkeypatch.setattr(process, "_LOOK_AGAIN_S", 0)
+    await process._kind_installed(cast("Client", Asked()), vitals, ())
+    assert (seen, vitals.phase) == (["starting", "waiting for the right to list llmdeployments"], "starting")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from llmfleet.control.queue import WorkQueue
+from llmfleet.control.queue import Pauses, WorkQueue
 
+Key = TypeVar("Key", bound=Hashable)
 KEYS = ("a", "b", "c")
 
 
@@ -49,14 +51,14 @@ class FakeTime:
         return sum(not timer.cancelled for _, _, timer, _ in self._calls)
 
 
-def take(queue: WorkQueue[str]) -> str | None:
+def take(queue: WorkQueue[Key]) -> Key | None:
     """Take a key if one is ready, without an event loop."""
     if queue._ready.empty():
         return None
     try:
         queue.get().send(None)
     except StopIteration as got:
-        return str(got.value)
+        return cast("Key", got.value)
     raise AssertionError("get() waited although a key was ready")
 
 
@@ -75,9 +77,10 @@ def test_a_key_added_while_worked_on_comes_again_only_after_done() -> None:
     assert take(queue) == "a"
     queue.add("a")
     queue.add("a")
-    assert queue.depth == 1
+    assert queue.depth == 0, "it waits for no worker: one has it"
     assert take(queue) is None
     queue.done("a")
+    assert queue.depth == 1
     assert take(queue) == "a"
     queue.done("a")
     assert take(queue) is None
@@ -94,7 +97,7 @@ def test_of_several_delays_the_earliest_counts() -> None:
     queue = WorkQueue[str](times=time)
     for delay_s in (5.0, 2.0, 9.0):
         queue.add_after("a", delay_s)
-    assert queue.paused == 1
+    assert time.pending == 1
     time.advance(1.9)
     assert take(queue) is None
     time.advance(0.2)
@@ -112,7 +115,7 @@ def test_no_delay_means_now() -> None:
 
 
 def test_failures_back_off_exponentially_up_to_a_limit_and_success_forgets() -> None:
-    queue = WorkQueue[str](first_s=1.0, last_s=10.0, jitter=0.0, times=FakeTime())
+    queue = WorkQueue[str](pauses=Pauses(first_s=1.0, last_s=10.0, jitter=0.0), times=FakeTime())
     assert [queue.retry("a") for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert queue.retry("b") == 1.0
     assert queue.failures("a") == 6
@@ -130,7 +133,7 @@ def test_a_thousand_failures_do_not_overflow() -> None:
 
 def test_many_failing_keys_are_tried_at_a_bounded_rate() -> None:
     time = FakeTime()
-    queue = WorkQueue[int](first_s=1.0, last_s=10.0, retries_per_s=20.0, jitter=0.0, times=time)
+    queue = WorkQueue[int](pauses=Pauses(1.0, 10.0, retries_per_s=20.0, jitter=0.0), times=time)
     for _ in range(20):
         pauses = [queue.retry(key) for key in range(1000)]
     assert set(pauses) == {50.0}
@@ -152,7 +155,7 @@ def test_since_when_a_key_fails_is_known() -> None:
 
 
 def test_jitter_takes_up_to_its_share_off_a_pause() -> None:
-    queue = WorkQueue[int](first_s=1.0, last_s=1.0, jitter=0.4, rng=random.Random(1), times=FakeTime())
+    queue = WorkQueue[int](pauses=Pauses(1.0, 1.0, jitter=0.4), rng=random.Random(1), times=FakeTime())
     pauses = [queue.retry(key) for key in range(200)]
     assert 0.6 <= min(pauses) < 0.63
     assert 0.97 < max(pauses) <= 1.0
@@ -166,6 +169,147 @@ def test_retry_after_of_the_server_is_respected() -> None:
     assert take(queue) is None
     time.advance(0.1)
     assert take(queue) == "a"
+
+
+def test_retry_after_of_the_server_holds_for_whoever_adds_the_key() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    queue.retry("a", at_least_s=2.0)
+    queue.add("a")
+    queue.add_after("a", 1.0)
+    time.advance(1.9)
+    assert take(queue) is None
+    time.advance(0.1)
+    assert take(queue) == "a"
+
+
+def test_retry_after_of_the_server_holds_for_a_key_that_was_added_meanwhile() -> None:
+    time = FakeTime()
+    queue = WorkQueue[str](times=time)
+    queue.add("a")
+    assert take(queue) == "a"
+    queue.add("a")
+    queue.retry("a", at_least_s=2.0)
+    queue.done("a")
+    assert take(queue) is None
+    time.advance(2)
+    assert take(queue) == "a"
+
+
+def test_a_success_wakes_those_that_failed_alike_until_all_are_back() -> None:
+    """A thousand failed, each waits for up to 50 s; then the cause is gone."""
+    time = FakeTime()
+    queue = WorkQueue[int](times=time, rng=random.Random(0))
+    for _ in range(20):
+        for key in range(1000):
+            queue.retry(key)
+    begin, tries = time.now, 0
+    while queue.failing:
+        time.advance(0.1)
+        for key in [key for _ in range(32) if (key := take(queue)) is not None]:
+            tries += 1
+            queue.forget(key)
+            queue.done(key)
+    assert time.now - begin < 10
+    assert tries == 1000
+
+
+def test_a_success_amid_failures_that_go_on_is_no_storm() -> None:
+    time = FakeTime()
+    queue = WorkQueue[int](times=time, rng=random.Random(0))
+    tries = 0
+    for key in range(1000):
+        queue.add(key)
+    for second in range(600):
+        while (key := take(queue)) is not None:
+            tries += second >= 300
+            if key % 50 == 0 and queue.failures(key):
+                queue.forget(key)
+                queue.add_after(key, 1.0)
+            else:
+                queue.retry(key)
+            queue.done(key)
+        time.advance(1)
+    assert tries / 300 < 100, "twenty a second, the twenty that come and go, and what their successes wake"
+
+
+def test_what_is_refused_is_tried_again_at_a_rate_that_does_not_grow_with_the_fleet() -> None:
+    time = FakeTime()
+    queue = WorkQueue[int](times=time, rng=random.Random(0))
+    assert queue.refused(-1, 20.0) == 20.0
+    for key in range(5000):
+        queue.refused(key, 20.0)
+    tries = 0
+    for second in range(4000):
+        time.advance(1)
+        while (key := take(queue)) is not None:
+            tries += second >= 2000
+            queue.refused(key, 20.0)
+            queue.done(key)
+    assert 2 < tries / 2000 < 8
+    queue.add(7)
+    assert take(queue) == 7, "a change of the object itself does not wait"
+
+
+def test_when_one_is_refused_no_more_the_others_are_tried_too() -> None:
+    time = FakeTime()
+    queue = WorkQueue[int](times=time)
+    for key in range(100):
+        queue.refused(key, 20.0)
+    queue.add(0)
+    tried = []
+    while (key := take(queue)) is not None:
+        tried.append(key)
+        queue.forget(key)
+        queue.done(key)
+    assert sorted(tried) == list(range(100))
+
+
+def test_one_lane_does_not_take_every_worker() -> None:
+    queue = WorkQueue[str](lane=lambda key: key[0], at_once=2, times=FakeTime())
+    for key in ("a1", "a2", "a3", "a4", "b1"):
+        queue.add(key)
+    assert [take(queue) for _ in range(4)] == ["a1", "a2", "b1", None]
+    assert queue.depth == 2
+    queue.add("a1")
+    queue.done("a1")
+    assert [take(queue), take(queue)] == ["a3", None]
+    for key in ("a2", "a3", "b1"):
+        queue.done(key)
+    assert [take(queue), take(queue)] == ["a4", "a1"]
+
+
+async def test_those_that_hang_keep_no_worker_from_the_others() -> None:
+    """A namespace with a webhook that hangs, a hundred objects in it, and eight workers."""
+    queue = WorkQueue[tuple[str, int]](lane=lambda key: key[0], at_once=2)
+    made: list[tuple[str, int]] = []
+    hanging = asyncio.Event()
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            if key[0] == "ill":
+                await hanging.wait()
+            made.append(key)
+            queue.done(key)
+
+    workers = [asyncio.create_task(work()) for _ in range(8)]
+    try:
+        for number in range(100):
+            queue.add(("ill", number))
+        for number in range(20):
+            queue.add((f"well{number % 3}", number))
+        async with asyncio.timeout(5):
+            while len(made) < 20:  # noqa: ASYNC110 - the queue has no event for being empty
+                await asyncio.sleep(0)
+        hanging.set()
+        async with asyncio.timeout(5):
+            while len(made) < 120:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def test_an_event_does_not_wait_for_the_pause() -> None:
@@ -191,7 +335,10 @@ def test_ages_are_readable() -> None:
     queue.add("a")
     time.advance(2)
     assert queue.oldest_s() == 5.0
+    assert take(queue) == "b"
+    assert queue.oldest_s() == 0.0, "a waits for no worker: one has it"
     queue.done("a")
+    queue.done("b")
     assert queue.longest_run_s() == 0.0
 
 
@@ -200,13 +347,13 @@ def test_close_cancels_what_is_scheduled() -> None:
     queue = WorkQueue[str](times=time)
     queue.add_after("a", 5)
     queue.close()
-    assert (queue.paused, time.pending) == (0, 0)
+    assert time.pending == 0
     time.advance(10)
     assert take(queue) is None
 
 
 async def test_workers_on_a_real_loop_never_share_a_key_and_miss_nothing() -> None:
-    queue = WorkQueue[int](first_s=0.001)
+    queue = WorkQueue[int](pauses=Pauses(first_s=0.001))
     wanted = dict.fromkeys(range(10), 0)
     seen = dict.fromkeys(range(10), -1)
     held: set[int] = set()
@@ -263,11 +410,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.held: set[str] = set()
         self.owed: set[str] = set()
         self.due: dict[str, float] = {}
+        self.failing: set[str] = set()
+        self.asleep: list[str] = []
 
     @rule(key=st.sampled_from(KEYS))
     def add(self, key: str) -> None:
         self.queue.add(key)
+        self.owe(key)
+
+    def owe(self, key: str) -> None:
         self.owed.add(key)
+        if key in self.asleep:
+            self.asleep.remove(key)
 
     @rule(key=st.sampled_from(KEYS), delay_s=st.floats(0.1, 10.0))
     def add_after(self, key: str, delay_s: float) -> None:
@@ -279,7 +433,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.time.advance(seconds)
         for key in [key for key, due in self.due.items() if due <= self.time.now]:
             del self.due[key]
-            self.owed.add(key)
+            self.owe(key)
 
     @precondition(lambda self: self.owed - self.held)
     @rule()
@@ -296,6 +450,9 @@ class QueueMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.held)))
         pause_s = self.queue.retry(key)
         self.due[key] = min(self.due.get(key, float("inf")), self.time.now + pause_s)
+        self.failing.add(key)
+        if key not in self.owed:
+            self.asleep.append(key)
         self.queue.done(key)
         self.held.remove(key)
 
@@ -304,13 +461,17 @@ class QueueMachine(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.held)))
         self.queue.forget(key)
+        if key in self.failing:
+            self.failing.remove(key)
+            for other in self.asleep[:2]:
+                self.owe(other)
         self.queue.done(key)
         self.held.remove(key)
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.queue.depth == len(self.owed)
-        assert self.queue.paused == len(self.due)
+        assert self.queue.depth == len(self.owed - self.held)
+        assert self.time.pending == len(self.due)
 
     def teardown(self) -> None:
         for key in self.held:

@@ -103,13 +103,12 @@ async def test_other_sentences_and_other_objects_have_other_names() -> None:
         made.event(CHAT, "Normal", "Ready", "4/4", now=NOW)
         made.event(CHAT, "Normal", "Ready", "3/4", now=NOW)
         made.event(CHAT, "Normal", "Scaled", "4/4", now=NOW)
-        made.event(Regarding("v1", "Node", "", "n" * 253, "uid-2"), "Normal", "Ready", "4/4", now=NOW)
+        made.event(Regarding("v1", "Pod", "b", "p" * 253, "uid-2"), "Normal", "Ready", "4/4", now=NOW)
         await made.drain(8)
     assert len(events(api)) == 4
-    node = events(api)[-1]
-    assert node["metadata"]["namespace"] == "default"
-    assert "namespace" not in node["involvedObject"]
-    assert len(node["metadata"]["name"]) <= 253
+    pod = events(api)[-1]
+    assert pod["metadata"]["namespace"] == pod["involvedObject"]["namespace"] == "b"
+    assert len(pod["metadata"]["name"]) <= 253
 
 
 async def test_a_noisy_object_is_limited_and_does_not_silence_others() -> None:
@@ -157,8 +156,3 @@ async def test_memory_is_bounded() -> None:
         for number in range(12_000):
             made.event(Regarding("v1", "Pod", "a", "p", f"uid-{number}"), "Normal", "Ready", "4/4", now=NOW)
         assert len(made._said) == len(made._buckets) == 10_000
-
-
-def test_the_object_of_an_event_is_taken_from_what_the_api_server_sent() -> None:
-    metadata = {"name": "chat", "namespace": "a", "uid": "uid-1", "labels": {}}
-    assert Regarding.of({"apiVersion": "llmfleet.dev/v1alpha1", "kind": "LLMDeployment", "metadata": metadata}) == CHAT

@@ -105,6 +105,29 @@ async def test_another_who_renews_is_never_displaced_and_one_who_stopped_is_afte
         await ours.release()
 
 
+async def test_a_look_that_was_long_under_way_does_not_shorten_anothers_lease() -> None:
+    api, clock = FakeApi(), Clock()
+    await api.put(LEASES, "llmfleet", **claim("other", "2026-11-21T11:00:00Z"))
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        clock.now += 4.9
+        await api.put(LEASES, "llmfleet", **claim("other", "2026-11-21T11:00:05Z"))
+        return await answer(200, api.objects[PATH])(request)
+
+    async with api.serve() as client:
+        ours = lease(client, clock=clock)
+        api.fail("GET", late)
+        acquiring = asyncio.create_task(ours.acquire())
+        await looks(api)
+        clock.now += 7.9
+        await looks(api)
+        assert holder(api) == "other", "it was renewed less than its duration ago"
+        clock.now += 0.2
+        async with asyncio.timeout(8):
+            await acquiring
+        await ours.release()
+
+
 async def test_of_two_who_see_a_free_lease_one_gets_it() -> None:
     api = FakeApi()
     await api.put(LEASES, "llmfleet", **claim(None))

@@ -18,6 +18,13 @@ B = "/api/v1/namespaces/b/pods"
 Change = tuple[Key, Any, Any]
 
 
+def value_of(obj: dict[str, Any]) -> Any:
+    """Keep an object's value; what is odd cannot be read."""
+    if obj.get("value") == "odd":
+        raise AttributeError("'str' object has no attribute 'get'")
+    return obj.get("value")
+
+
 class World:
     """A fake API server and a reflector of it; `changes` is what was reported."""
 
@@ -29,7 +36,7 @@ class World:
             RESOURCES[kind],
             namespaces=namespaces,
             label_selector="x=y",
-            trim=lambda obj: obj.get("value"),
+            trim=value_of,
             on_change=lambda key, old, new: self.changes.append((key, old, new)),
             silence_s=silence_s,
             backoff_s=(0.02, 0.1),
@@ -171,6 +178,30 @@ async def test_a_malformed_line_reconnects(garbage: bytes) -> None:
         assert len(here.api.asked("LIST")) == 1
 
 
+async def test_an_object_that_cannot_be_read_is_named_once_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi()
+    await api.put(A, "odd", value="odd")
+    async with world(api, known=1) as here:
+        await here.watching(1)
+        await here.shows(known=1)
+        await api.put(A, "known", value="odd")
+        await api.put(A, "next", value=2)
+        await here.shows(known=1, next=2)
+        api.fail("WATCH", gone())
+        api.cut_watches()
+        await here.watching(3)
+        await here.shows(known=1, next=2)
+        await api.put(A, "known", value=3)
+        await api.put(A, "odd", value=4)
+        await here.shows(known=3, next=2, odd=4)
+        await api.remove(f"{A}/odd")
+        await here.shows(known=3, next=2)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        "Pod a/odd cannot be read and is left out of account",
+        "Pod a/known cannot be read and is left out of account",
+    ]
+
+
 async def test_half_a_line_at_the_end_is_not_an_event() -> None:
     async with world(p=1) as here:
         await here.watching(1)
@@ -251,6 +282,15 @@ async def test_several_namespaces_are_synced_only_together_and_replaced_apart() 
         assert here.reflector.store == {("b", "q"): 2}
 
 
+async def test_the_namespaces_that_refuse_are_known_whatever_else_fails() -> None:
+    api = FakeApi()
+    api.fail("LIST", hang_up, answer(403, status(403, "Forbidden", "pods is forbidden")))
+    async with world(api, namespaces=["a", "b", "c"]) as here:
+        await until(lambda: len(here.reflector.refused) == 1, "the refusal beside another error")
+        await here.synced()
+        await until(lambda: not here.reflector.refused, "the refusal to be over")
+
+
 async def test_no_namespaces_means_nothing_to_wait_for() -> None:
     async with FakeApi().serve() as client:
         here = World(FakeApi(), client, "Pod", [], 5.0)
@@ -266,11 +306,3 @@ async def test_age_counts_from_the_last_sign_of_life() -> None:
         assert 0.1 <= here.reflector.age_s() < 5
         await here.api.bookmark()
         await until(lambda: here.reflector.age_s() < 0.09, "a younger age")
-
-
-async def test_cluster_scoped_objects_have_an_empty_namespace() -> None:
-    api = FakeApi()
-    await api.put("/api/v1/nodes", "n1", value=1)
-    async with world(api, kind="Node") as here:
-        await here.synced()
-        assert here.reflector.store == {("", "n1"): 1}

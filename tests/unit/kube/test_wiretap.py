@@ -16,6 +16,9 @@ from tests.unit.kube.fake_api import until
 PATH = "/apis/llmfleet.dev/v1alpha1/llmdeployments"
 
 
+OF_B = "/apis/llmfleet.dev/v1alpha1/namespaces/b/llmdeployments"
+
+
 class Api:
     """Lists nothing, and has watches that can be fed, ended and broken."""
 
@@ -89,6 +92,23 @@ async def test_what_kopf_does_not_tell_is_heard() -> None:
         for response in (first, second, refused, third):
             response.close()
     api.end.set()
+    await server.close()
+
+
+async def test_the_namespaces_that_refuse_are_known() -> None:
+    api = Api()
+    app = web.Application()
+    app.router.add_get(OF_B, api.serve)
+    server = TestServer(app)
+    await server.start_server()
+    connection = Connection(str(server.make_url("")).rstrip("/"))
+    tap = Wiretap(RESOURCES["LLMDeployment"], ("a", "b"), lambda _: None)
+    async with open_session(connection) as session, lend_session(connection, session, listener=tap) as lent:
+        for status, refused in ((403, {"b"}), (500, set()), (403, {"b"}), (200, set())):
+            api.status = status
+            async with lent.get(server.make_url(OF_B)) as listing:
+                assert listing.status == status
+            assert tap.refused == refused
     await server.close()
 
 

@@ -127,9 +127,13 @@ class Cache:
         self._changed(key)
         return True
 
-    def identities(self) -> dict[Key, tuple[str, int]]:
-        """Return uid and generation of every LLMDeployment known."""
-        return {key: (known.uid, known.generation) for key, known in self._known.items()}
+    def uids(self) -> dict[Key, str]:
+        """Return the uid of every LLMDeployment known."""
+        return {key: known.uid for key, known in self._known.items()}
+
+    def told(self, key: Key) -> int:
+        """Return the newest version told of an LLMDeployment, be it of its being gone; 0 where nothing is known."""
+        return self._newest.told(key)
 
     def wrote_status(self, key: Key, status: Status, version: int) -> None:
         """Remember a status just written, and at which version, so that its echo is no news."""

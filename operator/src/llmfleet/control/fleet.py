@@ -13,6 +13,7 @@ import aiohttp
 from llmfleet.api.names import KIND
 from llmfleet.control.access import Access
 from llmfleet.control.admission import refuse
+from llmfleet.control.blame import Blame
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor
 from llmfleet.control.inquiries import Inquiries
@@ -25,9 +26,8 @@ from llmfleet.control.reconcile import Reconciler
 from llmfleet.control.settings import Settings
 from llmfleet.control.source import Source, follow
 from llmfleet.control.sweep import Sweep
-from llmfleet.control.worker import work
+from llmfleet.control.worker import Worker
 from llmfleet.kube.client import Client
-from llmfleet.kube.errors import Forbidden
 from llmfleet.kube.events import Recorder
 from llmfleet.kube.reflector import Reflector
 from llmfleet.kube.resources import RESOURCES
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 _STALE_WATCH_S: Final = 180.0
 """The API server sends a bookmark about every minute; three missed ones mean that the watch is dead."""
 _STUCK_WORKER_S: Final = 600.0
-"""A reconcile makes some ten calls at most, each of which ends after 30 s."""
+"""A reconcile makes some ten calls at most, each of which ends after 35 s."""
+_SHARE: Final = 4
+"""One namespace gets at most a quarter of the workers: where its webhooks hang, the others do not wait for it."""
 _LAST_WORDS_S: Final = 1.0
 
 
@@ -66,27 +68,28 @@ class Fleet:
 
 async def look_after(fleet: Fleet, access: Access, group: asyncio.TaskGroup) -> None:
     """Fill the caches, start the workers, and follow the LLMDeployments until cancelled."""
-    client, settings, metrics = fleet.client, fleet.settings, fleet.metrics
+    client, settings = fleet.client, fleet.settings
+    _observe_access(fleet, access)
     namespaces = await access.find()
-    queue: WorkQueue[Key] = WorkQueue()
+    queue: WorkQueue[Key] = WorkQueue(lane=_namespace, at_once=max(1, settings.workers // _SHARE))
     admit = partial(refuse, allow_host_path=settings.allow_host_path)
     cache = Cache(client, namespaces or None, queue.add, admit)
     recorder = Recorder(client, instance=socket.gethostname())
     inquiries = Inquiries(cache, Phases(cache), Obstacles(client, cache))
-    reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, metrics)
+    reconciler = Reconciler(client, cache, Executor(client, cache, settings.images), recorder, fleet.metrics)
     sweep = Sweep(client, cache, namespaces)
     tap = Wiretap(RESOURCES[KIND], namespaces, sweep.doubt)
-    _observe(fleet, queue, cache, tap, sweep)
-    _observe_access(fleet, access)
+    observe(fleet, queue, cache, tap)
+    _observe_losses(fleet, sweep, recorder)
     for kind, reflector in cache.reflectors.items():
         group.create_task(reflector.run(), name=f"reflector {kind}")
+    group.create_task(access.watch(partial(_refused, cache, tap)), name="access")
     for reflector in cache.reflectors.values():
         await reflector.synced.wait()
     group.create_task(recorder.run(), name="events")
-    group.create_task(sweep.run(), name="sweep")
-    group.create_task(access.watch(partial(_refused, cache)), name="access")
-    for number in range(settings.workers):
-        group.create_task(work(queue, reconciler, inquiries, metrics), name=f"worker {number}")
+    group.create_task(sweep.run(tap.synced), name="sweep")
+    worker = Worker(queue, reconciler, inquiries, fleet.metrics, Blame(client.since_write_s))
+    workers = [group.create_task(worker.run(), name=f"worker {number}") for number in range(settings.workers)]
     group.create_task(_say_when_ready(fleet.vitals, tap), name="ready")
     source = Source(
         fleet.connection,
@@ -98,24 +101,26 @@ async def look_after(fleet: Fleet, access: Access, group: asyncio.TaskGroup) -> 
         fleet.wait_for_kind,
         fleet.catch_signals,
     )
+    following = group.create_task(follow(source), name="kopf")
     try:
-        await follow(source)
+        await asyncio.wait({following})
     finally:
+        # First who writes, so that nothing is begun in the last moments; kopf takes a second to end.
+        for task in workers:
+            task.cancel()
+        await asyncio.wait(workers)
         queue.close()
         await inquiries.close()
         await recorder.drain(_LAST_WORDS_S)
 
 
-def _observe(fleet: Fleet, queue: WorkQueue[Key], cache: Cache, tap: Wiretap, sweep: Sweep) -> None:
-    """Let probes and metrics see it."""
+def observe(fleet: Fleet, queue: WorkQueue[Key], cache: Cache, tap: Wiretap) -> None:
+    """Let probes and metrics see the queue, the workers and every watch."""
     vitals, metrics = fleet.vitals, fleet.metrics
     metrics.gauge("llmfleet_queue_depth", "LLMDeployments waiting to be looked at.", lambda: queue.depth)
     metrics.gauge("llmfleet_queue_age_seconds", "Age of the oldest of them.", queue.oldest_s)
     metrics.gauge("llmfleet_queue_failing", "LLMDeployments whose last reconcile failed.", lambda: queue.failing)
     metrics.gauge("llmfleet_models", "LLMDeployments known.", lambda: len(cache))
-    metrics.gauge(
-        "llmfleet_missed", "LLMDeployments found gone or changed without having been told.", lambda: sweep.healed
-    )
     metrics.gauges(
         "llmfleet_watch_age_seconds",
         "Seconds since the last sign of life of a watch, by kind.",
@@ -130,6 +135,17 @@ def _observe(fleet: Fleet, queue: WorkQueue[Key], cache: Cache, tap: Wiretap, sw
     vitals.checks["workers"] = partial(_stuck, queue)
 
 
+def _observe_losses(fleet: Fleet, sweep: Sweep, recorder: Recorder) -> None:
+    fleet.metrics.counter(
+        "llmfleet_missed", "LLMDeployments found gone or changed without having been told.", lambda: sweep.healed
+    )
+    fleet.metrics.counter(
+        "llmfleet_events_dropped",
+        "Events that were not written: too many of one object, too many at once, or the API server refused them.",
+        lambda: recorder.dropped,
+    )
+
+
 def _observe_access(fleet: Fleet, access: Access) -> None:
     fleet.metrics.gauge(
         "llmfleet_namespaces_refused",
@@ -141,8 +157,12 @@ def _observe_access(fleet: Fleet, access: Access) -> None:
     )
 
 
-def _refused(cache: Cache) -> bool:
-    return any(isinstance(reflector.last_error, Forbidden) for reflector in cache.reflectors.values())
+def _refused(cache: Cache, tap: Wiretap) -> frozenset[str]:
+    return tap.refused.union(*(reflector.refused for reflector in cache.reflectors.values()))
+
+
+def _namespace(key: Key) -> str:
+    return key[0]
 
 
 async def _say_when_ready(vitals: Vitals, tap: Wiretap) -> None:

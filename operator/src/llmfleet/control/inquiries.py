@@ -4,11 +4,14 @@ This is all that is polled; everything else comes by watches.
 """
 
 import asyncio
+import logging
 from functools import partial
 from typing import Protocol
 
 from llmfleet.control.cache import Cache, Key
 from llmfleet.observe.views import PodView
+
+log = logging.getLogger(__name__)
 
 
 class Inquiry(Protocol):
@@ -53,13 +56,18 @@ class Inquiries:
 
     async def close(self) -> None:
         """Stop asking."""
-        for task in tuple(self._tasks.values()):
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for kind in self._kinds:
             await kind.close()
 
-    def _ended(self, mark: tuple[Inquiry, str], _: asyncio.Task[None]) -> None:
+    def _ended(self, mark: tuple[Inquiry, str], task: asyncio.Task[None]) -> None:
+        """Forget a task; should a fault of ours have ended it, the next look at the LLMDeployment begins anew."""
         del self._tasks[mark]
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("a fault in llmfleet itself: %s", task.get_name(), exc_info=fault)
 
     async def _follow(self, kind: Inquiry, key: Key, pod_uid: str) -> None:
         """Ask about one pod until it is in another state or gone."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from llmfleet.kube.resources import Resource
@@ -26,7 +26,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.reconciles = Counter(
-            "llmfleet_reconciles", "Finished reconciles by result.", ["result"], registry=self.registry
+            "llmfleet_reconciles",
+            "Finished reconciles by result: `ok`; `refused`, something of what the spec asks for is not accepted; "
+            "`retry`, the API server could not be asked; `error`, a fault in llmfleet itself.",
+            ["result"],
+            registry=self.registry,
         )
         self.reconcile_s = Histogram(
             "llmfleet_reconcile_seconds", "Duration of reconciles.", buckets=_SECONDS, registry=self.registry
@@ -52,6 +56,10 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(name, help_text, registry=self.registry).set_function(read)
 
+    def counter(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a counter that is read when Prometheus asks; its name there ends in ``_total``."""
+        self.registry.register(_Count(name, help_text, read))
+
     def gauges(self, name: str, help_text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Add a gauge with one label; all its values are read when Prometheus asks."""
         self.registry.register(_Gauges(name, help_text, label, read))
@@ -59,6 +67,16 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count(Collector):
+    name: str
+    help_text: str
+    read: Callable[[], float]
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self.name, self.help_text, value=self.read())
 
 
 @dataclass(frozen=True, slots=True)

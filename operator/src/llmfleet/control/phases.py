@@ -1,6 +1,7 @@
 """What starting engines do: asked of their launchers, which have no way to tell the API server.
 
-One small request every few seconds. An operator outside the cluster does not reach pods: then no phase is told.
+One small request every few seconds, less often when very many start. An operator outside the cluster does not reach
+pods: then no phase is told.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 2.0
 _UNREACHABLE_EVERY_S: Final = 15.0
+_PER_S: Final = 50.0
+"""How often all launchers together are asked at most."""
+_IN_FLIGHT: Final = 32
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
 _MOST_BYTES: Final = 4096
 _TOLD: Final = frozenset({"Checking", "Starting", "LoadingWeights", "Compiling", "WarmingUp"})
@@ -33,19 +37,27 @@ class Phases:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(_IN_FLIGHT)
+        self._silent: dict[str, int] = {}
+        """How often in a row a launcher did not answer, by pod uid, of all that are asked."""
 
     def concerns(self, pod: PodView) -> bool:
         """Say whether a pod's engine starts."""
         return pod.running and not pod.ready and not pod.deleting and bool(pod.probe)
 
     async def ask(self, key: Key, pod: PodView) -> float:
-        """Ask one launcher; return after how many seconds to ask again."""
-        phase = await self._phase(pod.probe)
-        self._cache.set_phase(key, pod.uid, phase)
-        return _EVERY_S if phase else _UNREACHABLE_EVERY_S
+        """Ask one launcher; return after how many seconds to ask again. One answer may be missed."""
+        async with self._turns:
+            phase = await self._phase(pod.probe)
+        self._silent[pod.uid] = 0 if phase is not None else self._silent.get(pod.uid, 0) + 1
+        if self._silent[pod.uid] != 1:
+            self._cache.set_phase(key, pod.uid, phase or "")
+        every_s = _EVERY_S if phase or self._silent[pod.uid] == 1 else _UNREACHABLE_EVERY_S
+        return max(every_s, len(self._silent) / _PER_S)
 
     def forget(self, key: Key, pod_uid: str) -> None:
         """Take back the phase of a pod."""
+        self._silent.pop(pod_uid, None)
         self._cache.set_phase(key, pod_uid, "")
 
     async def close(self) -> None:
@@ -53,8 +65,8 @@ class Phases:
         if self._session is not None:
             await self._session.close()
 
-    async def _phase(self, address: str) -> str:
-        """Return which phase of a start a launcher tells, or nothing.
+    async def _phase(self, address: str) -> str | None:
+        """Return which phase of a start a launcher tells, empty for none, or None where there is no answer.
 
         Whoever answers runs an image of the user's choice: it is not followed elsewhere, not read to the end, and
         nothing but a phase that is known gets from here into a status.
@@ -65,7 +77,10 @@ class Phases:
             async with self._session.get(f"http://{address}/state", allow_redirects=False) as response:
                 said = json.loads(await _beginning(response.content))["phase"]
                 return said if said in _TOLD else ""
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.debug("the launcher at %s does not answer: %r", address, error)
+            return None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             log.debug("the launcher at %s does not tell its phase: %r", address, error)
             return ""
 

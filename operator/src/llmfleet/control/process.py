@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S: Final = 2.0
 _LAST_WORDS_S: Final = 2.0
+_ANEW_AT: Final = "_LLMFLEET_ANEW_AT"
+"""Variable by which a process tells the one that replaces it when it began anew for other namespaces (monotonic)."""
 
 
 async def run(settings: Settings) -> None:
@@ -96,13 +99,19 @@ async def _act(fleet: Fleet, lease: Lease) -> None:
     await lease.acquire()
     log.info("leading")
     vitals.phase, vitals.ready = "leading, reading the cluster", False
-    vitals.checks["the Lease"] = lambda: "" if lease.holds() else f"not renewed for {lease.age_s():.0f} s"
+    observe_lease(vitals, lease)
     metrics.leading.set(1)
-    access = Access(fleet.client, fleet.settings.namespaces)
+    anew_at = os.environ.get(_ANEW_AT)
+    access = Access(fleet.client, fleet.settings.namespaces, anew_at=float(anew_at) if anew_at else None)
     async with asyncio.TaskGroup() as group:
         group.create_task(_end_with(lease), name="lease")
         group.create_task(_end_when_outdated(access, lease), name="namespaces")
         await look_after(fleet, access, group)
+
+
+def observe_lease(vitals: Vitals, lease: Lease) -> None:
+    """Let /livez see whether the Lease is held."""
+    vitals.checks["the Lease"] = lambda: "" if lease.holds() else f"not renewed for {lease.age_s():.0f} s"
 
 
 async def _kind_installed(client: Client, vitals: Vitals, namespaces: Sequence[str]) -> None:
@@ -119,6 +128,7 @@ async def _kind_installed(client: Client, vitals: Vitals, namespaces: Sequence[s
                     vitals.phase = phase
                     return
             except Forbidden as error:
+                vitals.phase = f"waiting for the right to list {RESOURCES[KIND].plural}"
                 said = str(error)
             except NotFound:
                 vitals.phase = f"waiting for the CustomResourceDefinition of {KIND}"
@@ -147,6 +157,7 @@ async def _end_when_outdated(access: Access, lease: Lease) -> None:
     await access.outdated.wait()
     log.warning("starting anew, with the namespaces that let us in now")
     await lease.release()
+    os.environ[_ANEW_AT] = str(time.monotonic())
     _begin_anew()
 
 

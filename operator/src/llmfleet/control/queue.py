@@ -1,10 +1,17 @@
 """The work queue: which objects wait to be reconciled, each at most once, each by one worker at a time.
 
 The semantics are those of client-go's rate-limiting work queue. A key that is added again while it waits changes
-nothing; one that is added while a worker has it is handed out again afterwards. Failures back off per key,
-exponentially, with jitter, up to a pause that is short enough to notice soon that a cause is gone; when very many keys
-fail, it grows with their number, so that all together they are tried at a bounded rate. The queue knows nothing about
-what a key means or what is done with it.
+nothing; one that is added while a worker has it is handed out again afterwards. The queue knows nothing about what a
+key means or what is done with it.
+
+*Fairness.* Every key has a lane, and of one lane only so many keys are handed out at a time: those whose work hangs
+keep no worker from the keys of other lanes.
+
+*Failures.* Pauses grow per key, exponentially, with jitter, up to one that is short enough to notice soon that a cause
+is gone; when very many keys fail, it grows with their number, so that all together they are tried at a bounded rate.
+What is refused, and may be otherwise without our being told, is tried at a slower bounded rate. A success of one that
+failed, or was refused, wakes two more: if their cause was the same all are back soon, and if it was not, that ends
+by itself. Whatever happens, nobody is tried before the time for which the other side asked.
 
     key = await queue.get()
     try:
@@ -20,7 +27,11 @@ what a key means or what is done with it.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import random
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound="Hashable")
 
 _MAX_DOUBLINGS = 60  # 2.0 ** n must stay finite however often a key fails
+_WAKES = 2
 
 
 class Timer(Protocol):
@@ -48,14 +60,32 @@ class TimeSource(Protocol):
         """Call back once `time()` has reached `when`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long what failed waits.
+
+    Attributes:
+        first_s: after a key's first failure, in seconds; doubled by each further one in a row.
+        last_s: the longest while few keys fail.
+        retries_per_s: how often all failing keys together are tried at most, apart from their first few attempts.
+        refusals_per_s: how often all refused keys together are tried at most.
+        jitter: share of a pause that is random (0-1); keys that failed together come back apart.
+    """
+
+    first_s: float = 0.25
+    last_s: float = 20.0
+    retries_per_s: float = 20.0
+    refusals_per_s: float = 5.0
+    jitter: float = 0.5
+
+
 class WorkQueue(Generic[K]):
     """A deduplicating queue of keys. Made and used inside one event loop; it is not for threads.
 
     Args:
-        first_s: pause after a key's first failure, in seconds; doubled by each further one in a row.
-        last_s: the longest pause while few keys fail.
-        retries_per_s: how often all failing keys together are tried at most, apart from their first few attempts.
-        jitter: share of a pause that is random (0-1); keys that failed together come back apart.
+        lane: which lane a key belongs to; by default all are in one.
+        at_once: how many keys of one lane are handed out at a time; by default as many as are asked for.
+        pauses: how long what failed waits.
         rng: where the randomness comes from.
         times: the clock; by default the running event loop.
     """
@@ -63,32 +93,42 @@ class WorkQueue(Generic[K]):
     def __init__(
         self,
         *,
-        first_s: float = 0.25,
-        last_s: float = 20.0,
-        retries_per_s: float = 20.0,
-        jitter: float = 0.5,
+        lane: Callable[[K], Hashable] = lambda _: None,
+        at_once: float = math.inf,
+        pauses: Pauses | None = None,
         rng: random.Random | None = None,
         times: TimeSource | None = None,
     ) -> None:
         self._times: TimeSource = times if times is not None else asyncio.get_running_loop()
-        self._first_s = first_s
-        self._last_s = last_s
-        self._retries_per_s = retries_per_s
-        self._jitter = jitter
+        self._lane = lane
+        self._at_once = at_once
+        self._pauses = pauses if pauses is not None else Pauses()
         self._rng = rng if rng is not None else random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._waiting: dict[K, float] = {}
         self._processing: dict[K, float] = {}
         self._scheduled: dict[K, tuple[float, Timer]] = {}
         self._failures: dict[K, tuple[int, float]] = {}
+        self._refused: set[K] = set()
+        self._not_before: dict[K, float] = {}
+        self._asleep: dict[K, None] = {}
+        """Those in a pause, in the order in which they began it."""
+        self._in_lane: Counter[Hashable] = Counter()
+        """How many keys of a lane are handed out, or about to be."""
+        self._behind: defaultdict[Hashable, deque[K]] = defaultdict(deque)
 
     def add(self, key: K) -> None:
         """Ask for a key to be worked on, now or, if a worker has it, once more when that worker is done."""
         if key in self._waiting:
             return
+        wait_s = self._not_before.get(key, 0.0) - self._times.time()
+        if wait_s > 0:
+            self.add_after(key, wait_s)
+            return
+        self._asleep.pop(key, None)
         self._waiting[key] = self._times.time()
         if key not in self._processing:
-            self._ready.put_nowait(key)
+            self._line_up(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Add a key after a delay in seconds. Of several wishes for one key the earliest counts."""
@@ -108,22 +148,43 @@ class WorkQueue(Generic[K]):
 
         Args:
             key: what failed.
-            at_least_s: what the other side asked for (Retry-After); the pause is not shorter.
+            at_least_s: what the other side asked for (Retry-After); the key is not handed out sooner, whoever adds it.
 
         Returns:
             The pause in seconds.
         """
         before, since = self._failures.get(key, (0, self._times.time()))
         self._failures[key] = (before + 1, since)
-        longest_s = max(self._last_s, len(self._failures) / self._retries_per_s)
-        full_s = min(longest_s, self._first_s * 2.0 ** min(before, _MAX_DOUBLINGS))
-        pause_s = max(full_s * (1.0 - self._jitter * self._rng.random()), at_least_s)
-        self.add_after(key, pause_s)
-        return pause_s
+        pauses = self._pauses
+        longest_s = max(pauses.last_s, len(self._failures) / pauses.retries_per_s)
+        pause_s = self._jittered(min(longest_s, pauses.first_s * 2.0 ** min(before, _MAX_DOUBLINGS)))
+        if at_least_s > 0:
+            self._not_before[key] = self._times.time() + at_least_s
+            if key in self._processing:
+                self._waiting.pop(key, None)
+        return self._sleep(key, max(pause_s, at_least_s))
+
+    def refused(self, key: K, again_s: float) -> float:
+        """Note that a key was worked on, as far as it is let, and add it again after a pause.
+
+        Args:
+            key: what is refused.
+            again_s: when it may be otherwise, in seconds; the pause is longer where many are refused.
+
+        Returns:
+            The pause in seconds.
+        """
+        if self._recover(key):
+            self._wake()
+        self._refused.add(key)
+        return self._sleep(key, max(again_s, self._jittered(len(self._refused) / self._pauses.refusals_per_s)))
 
     def forget(self, key: K) -> None:
         """Note a success: the next failure of this key counts as its first."""
-        self._failures.pop(key, None)
+        refused = key in self._refused
+        self._refused.discard(key)
+        if self._recover(key) or refused:
+            self._wake()
 
     async def get(self) -> K:
         """Wait for a key and take it. The taker calls `done` when finished, whatever happened."""
@@ -139,8 +200,9 @@ class WorkQueue(Generic[K]):
             KeyError: nobody has taken the key.
         """
         del self._processing[key]
+        self._let_on(self._lane(key))
         if key in self._waiting:
-            self._ready.put_nowait(key)
+            self._line_up(key)
 
     def failures(self, key: K) -> int:
         """How often in a row a key failed."""
@@ -157,17 +219,14 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """How many keys wait for a worker, those in a pause excluded."""
-        return len(self._waiting)
-
-    @property
-    def paused(self) -> int:
-        """How many keys are scheduled for later."""
-        return len(self._scheduled)
+        """How many keys wait for a worker; those in a pause, and those that a worker has, excluded."""
+        return len(self._waiting) - sum(key in self._waiting for key in self._processing)
 
     def oldest_s(self) -> float:
-        """How long the key that waits longest has waited, in seconds; 0 when none waits."""
-        return self._times.time() - min(self._waiting.values()) if self._waiting else 0.0
+        """How long the key that waits longest for a worker has waited, in seconds; 0 when none waits."""
+        since = (since for key, since in self._waiting.items() if key not in self._processing)
+        now = self._times.time()
+        return now - min(since, default=now)
 
     def longest_run_s(self) -> float:
         """How long the slowest worker has been at its key, in seconds; 0 when none works."""
@@ -178,6 +237,48 @@ class WorkQueue(Generic[K]):
         for _, timer in self._scheduled.values():
             timer.cancel()
         self._scheduled.clear()
+
+    def _line_up(self, key: K) -> None:
+        """Let a key that waits be handed out, or wait for its lane's turn."""
+        lane = self._lane(key)
+        if self._in_lane[lane] < self._at_once:
+            self._in_lane[lane] += 1
+            self._ready.put_nowait(key)
+        else:
+            self._behind[lane].append(key)
+
+    def _let_on(self, lane: Hashable) -> None:
+        """Give a place in a lane that became free to the next."""
+        behind = self._behind.get(lane)
+        if behind:
+            self._ready.put_nowait(behind.popleft())
+            return
+        self._behind.pop(lane, None)
+        self._in_lane[lane] -= 1
+        if not self._in_lane[lane]:
+            del self._in_lane[lane]
+
+    def _jittered(self, pause_s: float) -> float:
+        return pause_s * (1.0 - self._pauses.jitter * self._rng.random())
+
+    def _sleep(self, key: K, pause_s: float) -> float:
+        self._asleep.pop(key, None)
+        if key not in self._waiting:
+            self._asleep[key] = None
+        self.add_after(key, pause_s)
+        return pause_s
+
+    def _recover(self, key: K) -> bool:
+        """Forget the failures of a key; return whether there were any."""
+        self._asleep.pop(key, None)
+        self._not_before.pop(key, None)
+        return self._failures.pop(key, None) is not None
+
+    def _wake(self) -> None:
+        """Add those again that have slept longest, though their pause is not over."""
+        for key in tuple(itertools.islice(self._asleep, _WAKES)):
+            del self._asleep[key]
+            self.add(key)
 
     def _come_due(self, key: K) -> None:
         del self._scheduled[key]

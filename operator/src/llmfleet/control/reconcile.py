@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
 from llmfleet.api.reasons import Reason
@@ -29,6 +29,18 @@ _WORDS_EVERY_S: Final = 15.0
 _FOREIGN_LOOK_S: Final = 20.0
 _WAITS_IN_SILENCE: Final = 4
 """What a deleted LLMDeployment of the same name leaves is gone within seconds; after the fourth look it is told."""
+
+
+class Visit(NamedTuple):
+    """How a reconcile went.
+
+    Attributes:
+        again_s: after how many seconds time alone asks for another look, None where it does not.
+        refused: whether something of what the spec asks for is not accepted.
+    """
+
+    again_s: float | None = None
+    refused: bool = False
 
 
 class Reconciler:
@@ -61,8 +73,8 @@ class Reconciler:
         self._clock = clock
         self._memories: dict[Key, tuple[str, Memory]] = {}
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Work on one LLMDeployment; return after how many seconds time alone asks for another look, or None.
+    async def reconcile(self, key: Key) -> Visit:
+        """Work on one LLMDeployment; return how that went and when to look again.
 
         Raises:
             ApiError: The API server could not be asked; try again.
@@ -70,24 +82,24 @@ class Reconciler:
         snapshot = self._cache.snapshot(key)
         if snapshot is None or snapshot.deleting:
             self._memories.pop(key, None)
-            return None
+            return Visit()
         with log_fields(generation=snapshot.generation):
             return await self._carry_on(key, snapshot, self._memory(key, snapshot.uid), self._clock())
 
-    async def _carry_on(self, key: Key, snapshot: Snapshot, memory: Memory, now: datetime) -> float | None:
+    async def _carry_on(self, key: Key, snapshot: Snapshot, memory: Memory, now: datetime) -> Visit:
         """Decide, apply, summarise."""
         plan = decide(snapshot, now)
         try:
             outcome = await self._executor.carry_out(snapshot, plan, memory)
         except OwnerGone:
             self._cache.drop(key, snapshot.uid)
-            return None
+            return Visit()
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
             again_s = min(_FOREIGN_LOOK_S, 2.0**memory.waits)
             memory.waits += 1
             if memory.waits < _WAITS_IN_SILENCE:
-                return again_s
+                return Visit(again_s)
             said = f"{leaving}: it goes by itself unless a finalizer holds it; look at its metadata.finalizers"
             outcome = Outcome((), Refusal(Reason.NAME_TAKEN, said), again_s)
         else:
@@ -102,7 +114,8 @@ class Reconciler:
         wait_s = await self._tell(key, snapshot, status, memory, now)
         for event in narrate(snapshot, outcome.done, status):
             self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
-        return min((s for s in (wait_s, plan.revisit_s, outcome.look_again_s) if s is not None), default=None)
+        look_s = min((s for s in (wait_s, plan.revisit_s, outcome.look_again_s) if s is not None), default=None)
+        return Visit(look_s, refused=outcome.refusal is not None or snapshot.refusal is not None)
 
     def _memory(self, key: Key, uid: str) -> Memory:
         """Return what is remembered of an LLMDeployment; a new one of the same name begins with nothing."""

@@ -3,7 +3,12 @@
 kopf tells no deletion that happened while it listed anew, so that a deleted LLMDeployment would stay known for ever.
 The comparison costs one listing of metadata, so it is made when there is a cause (see `kube.wiretap`), and every
 ten minutes for what nobody noticed. While none is known it is made every ten seconds, which costs nothing then: the
-watch of a kind that was deleted and installed anew stays open for two minutes and tells nothing.
+watch of a kind that was deleted and installed anew stays open for two minutes and tells nothing. Before everything was
+listed for the first time there is nothing to compare.
+
+Versions are compared and not generations, which annotations do not raise. What is on its way (the echo of a status,
+above all) gets some time to arrive; what was missed is fetched, and when that is much it is left to whoever follows,
+who begins anew and tells everything.
 """
 
 import asyncio
@@ -17,8 +22,8 @@ from typing import Final, NoReturn
 from llmfleet.api.names import KIND
 from llmfleet.control.cache import Cache, Key
 from llmfleet.kube.client import Client
-from llmfleet.kube.errors import ApiError, NotFound
-from llmfleet.kube.resources import RESOURCES, Ref
+from llmfleet.kube.errors import ApiError, Forbidden, NotFound
+from llmfleet.kube.resources import RESOURCES, Ref, version_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ _SHARE: Final = 0.05
 """Sweeps take at most this share of the time, however often there is a cause."""
 _ON_ITS_WAY_S: Final = 3.0
 """What is listed and not known yet may be told in this time, before it counts as missed."""
+_FETCHED: Final = 20
 
 
 class Sweep:
@@ -58,13 +64,15 @@ class Sweep:
         log.info("the LLMDeployments are compared with what the API server has: %s", why)
         self._cause.set()
 
-    async def run(self) -> NoReturn:
-        """Compare when asked, until cancelled."""
+    async def run(self, synced: asyncio.Event) -> NoReturn:
+        """Compare when asked, until cancelled.
+
+        Args:
+            synced: set once everything was listed for the first time.
+        """
+        await synced.wait()
         while True:
-            with contextlib.suppress(TimeoutError):
-                wait_s = random.uniform(*(_ANYWAY_S if len(self._cache) else _EMPTY_S))  # noqa: S311 - spreads the load
-                async with asyncio.timeout(wait_s):
-                    await self._cause.wait()
+            await self._wait()
             self._cause.clear()
             try:
                 await self.compare()
@@ -76,21 +84,34 @@ class Sweep:
                 self._cause.set()
             await asyncio.sleep(max(_AGAIN_S, self._listing_s / _SHARE))
 
+    async def _wait(self) -> None:
+        """Wait for a cause. Whether any is known can change while it waits."""
+        begin, anyway_s = time.monotonic(), random.uniform(*_ANYWAY_S)  # noqa: S311 - spreads the load
+        while True:
+            try:
+                async with asyncio.timeout(random.uniform(*_EMPTY_S)):  # noqa: S311
+                    await self._cause.wait()
+            except TimeoutError:
+                if len(self._cache) and time.monotonic() - begin < anyway_s:
+                    continue
+            return
+
     async def compare(self) -> None:
-        """Forget what is gone, fetch what was missed.
+        """Forget what is gone, fetch what was missed. Of a namespace that refuses us nothing is said.
 
         Raises:
             ApiError: The API server could not be asked.
         """
-        known, there = self._cache.identities(), await self._listed()
-        for key, (uid, _) in known.items():
+        known = self._cache.uids()
+        there, refused = await self._listed()
+        for key, uid in known.items():
             # Known before the listing began and not in it: this very object is gone.
-            if there.get(key, ("", 0))[0] != uid and self._cache.drop(key, uid):
+            if key[0] not in refused and there.get(key, ("", 0))[0] != uid and self._cache.drop(key, uid):
                 self.healed += 1
                 log.warning("LLMDeployment %s/%s is gone, and we were not told", *key)
         if self._behind(there):
             await asyncio.sleep(_ON_ITS_WAY_S)
-        for key in self._behind(there):
+        for key in self._behind(there)[:_FETCHED]:
             with contextlib.suppress(NotFound):
                 self._cache.put(await self._client.get(Ref.to(KIND, key[1], key[0])))
                 self.healed += 1
@@ -99,21 +120,21 @@ class Sweep:
 
     def _behind(self, there: dict[Key, tuple[str, int]]) -> list[Key]:
         """Return what is not known, or not as it is now."""
-        known = self._cache.identities()
-        behind = []
-        for key, (uid, generation) in there.items():
-            known_uid, known_generation = known.get(key, ("", 0))
-            if known_uid != uid or known_generation < generation:
-                behind.append(key)
-        return behind
+        return [key for key, (_, version) in there.items() if self._cache.told(key) < version]
 
-    async def _listed(self) -> dict[Key, tuple[str, int]]:
-        """Return uid and generation of every LLMDeployment there is."""
+    async def _listed(self) -> tuple[dict[Key, tuple[str, int]], set[str]]:
+        """Return uid and version of every LLMDeployment there is, and the namespaces that refuse to tell."""
         found: dict[Key, tuple[str, int]] = {}
+        refused: set[str] = set()
         begin = time.monotonic()
         for namespace in self._namespaces or (None,):
-            async for item in self._client.list(RESOURCES[KIND], namespace, metadata_only=True):
-                metadata = item["metadata"]
-                found[metadata["namespace"], metadata["name"]] = metadata["uid"], metadata["generation"]
+            try:
+                async for item in self._client.list(RESOURCES[KIND], namespace, metadata_only=True):
+                    metadata = item["metadata"]
+                    found[metadata["namespace"], metadata["name"]] = metadata["uid"], version_of(item)
+            except Forbidden:
+                if namespace is None:
+                    raise
+                refused.add(namespace)
         self._listing_s = time.monotonic() - begin
-        return found
+        return found, refused

@@ -49,18 +49,17 @@ async def _read(reading: Awaitable[bytes]) -> bytes:
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-async def read_error(response: aiohttp.ClientResponse, resource: Resource) -> ApiError:
+async def read_error(response: aiohttp.ClientResponse) -> ApiError:
     """Read the error out of an answer."""
     text = (await read_body(response)).decode(errors="replace")
     retry_after = response.headers.get("Retry-After")
-    withhold = resource.kind == "Secret"
     try:
         body = json.loads(text)
     except ValueError:
         body = None
     if isinstance(body, dict) and body.get("kind") == "Status":
-        return error_from_status(body, status=response.status, retry_after=retry_after, withhold=withhold)
-    return error_from_text(text, status=response.status, retry_after=retry_after, withhold=withhold)
+        return error_from_status(body, status=response.status, retry_after=retry_after)
+    return error_from_text(text, status=response.status, retry_after=retry_after)
 
 
 def unreachable(verb: str, url: URL, error: Exception) -> Unreachable:
@@ -98,4 +97,4 @@ def read_event(line: bytes, resource: Resource) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         said = f"the watch of {resource.plural} sent a line that is no watch event"
         raise Unreachable(said, reason="Malformed") from error
-    raise error_from_status(status, withhold=resource.kind == "Secret")
+    raise error_from_status(status)

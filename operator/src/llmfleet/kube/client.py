@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ PAGE_ITEMS = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _CONNECT_S = 5.0
+_WRITES_MORE_S = 5.0
+"""A write waits so much longer: an admission webhook may take 30 s, and the API server's word on it is worth having."""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -43,7 +46,7 @@ class Client:
         server: URL of the API server without a trailing slash.
         in_flight: how many calls may be under way at once (watches do not count). A client of its own over the same
             session, as the Lease has, does not wait behind the others.
-        timeout_s: limit of one call, waiting for a turn excluded.
+        timeout_s: limit of one call that reads, waiting for a turn excluded; one that writes has 5 s more.
         observe: called after every call with verb, resource, HTTP code (or `unreachable`) and seconds.
     """
 
@@ -60,7 +63,13 @@ class Client:
         self._server = server.rstrip("/")
         self._turns = asyncio.Semaphore(in_flight)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        self._write_timeout = aiohttp.ClientTimeout(total=timeout_s + _WRITES_MORE_S, sock_connect=_CONNECT_S)
         self._observe = observe
+        self._wrote_at = -math.inf
+
+    def since_write_s(self) -> float:
+        """Return how long ago a write last succeeded, in seconds; infinite before the first."""
+        return time.monotonic() - self._wrote_at
 
     async def get(self, ref: Ref) -> Object:
         """Read one object.
@@ -72,7 +81,7 @@ class Client:
         return await self._call("get", "GET", ref.resource, ref.path())
 
     async def get_metadata(self, ref: Ref) -> Object:
-        """Read an object's metadata only, as PartialObjectMetadata: cheap, and a Secret's content never comes here.
+        """Read an object's metadata only, as PartialObjectMetadata.
 
         Raises:
             NotFound: it is not there.
@@ -148,7 +157,6 @@ class Client:
         manager: str,
         force: bool = True,
         subresource: str | None = None,
-        resource_version: str | None = None,
     ) -> Object:
         """Write by server-side apply: create the object, or set exactly the fields that are in it.
 
@@ -157,23 +165,19 @@ class Client:
             manager: field manager.
             force: take fields that another manager owns instead of failing with Conflict.
             subresource: `status` and the like; status is written in no other way.
-            resource_version: only if the object is still at this version.
 
         Returns:
             The object as it is now.
 
         Raises:
             ValueError: `obj` holds a status and no subresource was named.
-            Conflict: another manager owns a field (without force), or the resource version does not match.
+            Conflict: another manager owns a field (without force), or a uid in `obj` is not the object's.
             Invalid: a field breaks the schema or a rule; `causes` says which.
             ApiError: anything else.
         """
         if "status" in obj and subresource is None:
             raise ValueError("a status is applied with subresource='status'")
         ref = Ref.of(obj)
-        body = obj
-        if resource_version is not None:
-            body = {**obj, "metadata": {**obj["metadata"], "resourceVersion": resource_version}}
         return await self._call(
             "apply",
             "PATCH",
@@ -181,7 +185,7 @@ class Client:
             ref.path(subresource),
             params={"fieldManager": manager, "force": "true" if force else "false"},
             headers={"Content-Type": "application/apply-patch+yaml"},
-            body=body,
+            body=obj,
         )
 
     async def create(self, obj: Mapping[str, Any], *, manager: str) -> Object:
@@ -229,7 +233,6 @@ class Client:
         ref: Ref,
         *,
         uid: str | None = None,
-        resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> None:
         """Ask for an object's deletion; finalizers and grace periods may let it live on for a while.
@@ -237,7 +240,6 @@ class Client:
         Args:
             ref: the object.
             uid: only if it is still this very object and not a successor of the same name.
-            resource_version: only if nobody changed it since.
             propagation: what happens to its dependents.
 
         Raises:
@@ -246,8 +248,8 @@ class Client:
             ApiError: anything else.
         """
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if preconditions := _present(uid=uid, resourceVersion=resource_version):
-            body["preconditions"] = preconditions
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
         await self._call("delete", "DELETE", ref.resource, ref.path(), body=body)
 
     async def watch(
@@ -291,7 +293,7 @@ class Client:
             async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
                 code = str(response.status)
                 if response.status != HTTPStatus.OK:
-                    raise await read_error(response, resource)
+                    raise await read_error(response)
                 self._report("watch", resource, code, started)
                 yield {}
                 async for line in read_lines(response.content):
@@ -323,8 +325,11 @@ class Client:
                 async with await self._exchange(method, url, sent, data) as response:
                     code = str(response.status)
                     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                        raise await read_error(response, resource)
-                    return read_object(await read_body(response))
+                        raise await read_error(response)
+                    answer = read_object(await read_body(response))
+                    if method != "GET":
+                        self._wrote_at = time.monotonic()
+                    return answer
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 code = "unreachable"
                 raise unreachable(verb, url, error) from error
@@ -340,7 +345,8 @@ class Client:
         travels as PATCH. A JSON patch may be applied twice by this; ours set values and do not add.
         """
         request = self._session.request
-        options: Any = {"headers": headers, "data": data, "timeout": self._timeout, "allow_redirects": False}
+        timeout = self._timeout if method == "GET" else self._write_timeout
+        options: Any = {"headers": headers, "data": data, "timeout": timeout, "allow_redirects": False}
         try:
             return await request(method, url, **options)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:

@@ -16,7 +16,7 @@
         ├── Unreachable        no usable answer at all: network, TLS, timeout, not JSON
         └── NotLeading         not asked: this process has lost the Lease and must not write
 
-Messages are the API server's own. They never hold a token, and nothing that was said about a Secret's content.
+Messages are the API server's own. They never hold a token; Secrets are none of the resources that are asked for.
 """
 
 # The names are those of Kubernetes' reasons, which everybody who handles them knows.
@@ -35,7 +35,6 @@ _BODY_EXCERPT_CHARACTERS = 300
 # How the API server (1.36 and before) words an apply that breaks the schema. It answers 500 without a reason,
 # which would look like a fault of its own that goes away by waiting.
 _SCHEMA_BROKEN = "failed to create typed patch object"
-_QUOTING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class KubeError(Exception):
@@ -143,26 +142,21 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
 }
 
 
-def error_from_status(
-    body: Mapping[str, Any], *, status: int = 0, retry_after: str | None = None, withhold: bool = False
-) -> ApiError:
+def error_from_status(body: Mapping[str, Any], *, status: int = 0, retry_after: str | None = None) -> ApiError:
     """Build the error that a `metav1.Status` means.
 
     Args:
         body: the Status object, from an answer's body or from an ERROR event of a watch.
         status: HTTP status code of the answer; 0 takes the code from the body.
         retry_after: the Retry-After header in seconds; the body's retryAfterSeconds is the fallback.
-        withhold: the request was about a Secret: leave out sentences that may quote what it holds.
     """
     code = status or int(body.get("code") or 0)
     reason = str(body.get("reason") or "")
     details = body.get("details") or {}
-    # A refusal for want of a right, or of an object, says nothing about content, and is what a person needs to read.
-    withhold = withhold and (code in _QUOTING or code >= HTTPStatus.INTERNAL_SERVER_ERROR)
     causes = tuple(
         Cause(
             field=str(cause.get("field") or ""),
-            message="" if withhold else str(cause.get("message") or ""),
+            message=str(cause.get("message") or ""),
             reason=str(cause.get("reason") or ""),
         )
         for cause in details.get("causes") or ()
@@ -170,14 +164,10 @@ def error_from_status(
     sentence = str(body.get("message") or "")
     if code == HTTPStatus.INTERNAL_SERVER_ERROR and sentence.startswith(_SCHEMA_BROKEN):
         code, reason = HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid"
-    if withhold:
-        message = f"{reason or code}: the API server's text is withheld because it may quote a Secret"
-    else:
-        message = sentence or reason or f"HTTP {code}"
     otherwise = ServerError if code >= HTTPStatus.INTERNAL_SERVER_ERROR else ApiError
     kind = AlreadyExists if reason == "AlreadyExists" else _BY_STATUS.get(code, otherwise)
     return kind(
-        message,
+        sentence or reason or f"HTTP {code}",
         status=code,
         reason=reason,
         causes=causes,
@@ -185,12 +175,10 @@ def error_from_status(
     )
 
 
-def error_from_text(text: str, *, status: int, retry_after: str | None = None, withhold: bool = False) -> ApiError:
+def error_from_text(text: str, *, status: int, retry_after: str | None = None) -> ApiError:
     """Build the error for an answer that is no Status, such as a proxy's page or the server's plain 429."""
     excerpt = " ".join(text.split())[:_BODY_EXCERPT_CHARACTERS]
-    return error_from_status(
-        {"message": f"HTTP {status}: {excerpt}"}, status=status, retry_after=retry_after, withhold=withhold
-    )
+    return error_from_status({"message": f"HTTP {status}: {excerpt}"}, status=status, retry_after=retry_after)
 
 
 def _seconds(value: Any) -> float | None:

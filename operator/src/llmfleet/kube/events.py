@@ -15,14 +15,12 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmfleet.kube.errors import AlreadyExists, ApiError, NotFound
 from llmfleet.kube.resources import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmfleet.kube.client import Client
 
 log = logging.getLogger(__name__)
@@ -44,19 +42,13 @@ _MESSAGE_CHARACTERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Regarding:
-    """The object that an Event is about. `namespace` is empty for cluster-scoped kinds."""
+    """The object that an Event is about."""
 
     api_version: str
     kind: str
     namespace: str
     name: str
     uid: str
-
-    @classmethod
-    def of(cls, obj: Mapping[str, Any]) -> Self:
-        """Point at an object that came from the API server."""
-        metadata = obj["metadata"]
-        return cls(obj["apiVersion"], obj["kind"], metadata.get("namespace", ""), metadata["name"], metadata["uid"])
 
 
 @dataclass(slots=True)
@@ -81,8 +73,8 @@ class _Said:
 
     @property
     def ref(self) -> Ref:
-        """Where the Event lies; those about cluster-scoped objects lie in `default`."""
-        return Ref.to("Event", self.name, self.regarding.namespace or "default")
+        """Where the Event lies."""
+        return Ref.to("Event", self.name, self.regarding.namespace)
 
 
 class Recorder:

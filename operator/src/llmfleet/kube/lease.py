@@ -136,7 +136,11 @@ class Lease:
             log.warning("%s is not released and expires by itself: %s", self._ref, str(error) or "no answer in time")
 
     async def _try(self, seen: _Seen | None) -> _Seen | None:
-        """Take the Lease if it is free; otherwise return whose it is and since when that has not changed."""
+        """Take the Lease if it is free; otherwise return whose it is and since when that has not changed.
+
+        A new claim counts from when it was read, not from when it was asked for: a request that was long under way
+        may read a claim that was renewed just before.
+        """
         started = self._clock()
         try:
             lease = await self._client.get(self._ref)
@@ -158,7 +162,7 @@ class Lease:
         claim = (holder, spec.get("renewTime") or "", int(spec.get("leaseTransitions") or 0))
         if holder not in ("", self._identity):
             if seen is None or seen.claim != claim:
-                return _Seen(claim, float(spec.get("leaseDurationSeconds") or self._duration_s), started)
+                return _Seen(claim, float(spec.get("leaseDurationSeconds") or self._duration_s), self._clock())
             if self._clock() - seen.since < seen.duration_s:
                 return seen
             log.info("%s: %s has not renewed it for %.0f s", self._ref, holder, seen.duration_s)

@@ -26,7 +26,7 @@ class Newest(Generic[K]):
 
     def put(self, key: K, version: int) -> bool:
         """Note that something is there at a version; False if something newer is known, its being gone included."""
-        if version < self._there.get(key, self._gone.get(key, 0)):
+        if version < self.told(key):
             return False
         self._gone.pop(key, None)
         self._there[key] = version
@@ -41,6 +41,10 @@ class Newest(Generic[K]):
         if len(self._gone) > _REMEMBERED_GONE:
             del self._gone[next(iter(self._gone))]
         return True
+
+    def told(self, key: K) -> int:
+        """Return the newest version told of a name, be it of its being gone; 0 where nothing is known."""
+        return self._there.get(key, self._gone.get(key, 0))
 
     def of(self, key: K) -> int:
         """Return the version of what is there, 0 where nothing is."""

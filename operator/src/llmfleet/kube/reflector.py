@@ -4,7 +4,8 @@ What is promised: after any disturbance (dropped, silent or refused connections,
 the copy becomes equal to the API server's again, and every difference was reported through `on_change`, deletions
 that happened meanwhile included. What is not: that every intermediate state is seen. An object that was deleted
 and made anew while we were away shows as a change from the old to the new one. What is older than what is known of an
-object changes nothing: a late event must not undo what a write of ours returned.
+object changes nothing: a late event must not undo what a write of ours returned. An object that cannot be read, such as
+somebody's own with our label, ends nothing: it counts as it was last known, and as not there if it never was.
 
 A watch that ended is resumed where it was. After one that broke, everything is listed anew, because whatever broke it
 may have lost some events before; but listings take at most a twentieth of the time, so that a connection that breaks
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmfleet.kube.client import PAGE_ITEMS
-from llmfleet.kube.errors import ApiError, Gone, Unreachable
+from llmfleet.kube.errors import ApiError, Forbidden, Gone, Unreachable
 from llmfleet.kube.newest import Newest
 from llmfleet.kube.resources import version_of
 
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Key = tuple[str, str]
-"""Namespace (empty for cluster-scoped kinds) and name."""
+"""Namespace and name."""
 
 _WATCH_S = (290, 580)
 _SHORT_WATCH_S = 1.0
@@ -70,9 +71,10 @@ class Reflector(Generic[T]):
     Args:
         client: how to reach the API server.
         resource: what to copy.
-        namespaces: which namespaces; None means all, or a cluster-scoped resource.
+        namespaces: which namespaces; None means all.
         label_selector: as in kubectl's `--selector`.
-        trim: makes what is kept out of a full object, at once on arrival. Must not raise.
+        trim: makes what is kept out of a full object, at once on arrival. An object that it raises on is left as it
+            was last known.
         on_change: called with the key, the old and the new trimmed object (None: not there) after `store` was
             changed, and not if old and new are equal. Synchronous, quick; must not raise.
         silence_s: a watch without a byte for so long is dead.
@@ -105,7 +107,15 @@ class Reflector(Generic[T]):
         self._streams = [_Stream(namespace) for namespace in (namespaces if namespaces is not None else (None,))]
         self.store: dict[Key, T] = {}
         self._newest: Newest[Key] = Newest()
+        self._odd: dict[Key, int] = {}
         self.synced = asyncio.Event()
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The namespaces that refuse us now (403), of those that are followed one by one."""
+        return frozenset(
+            stream.namespace for stream in self._streams if stream.namespace and isinstance(stream.error, Forbidden)
+        )
 
     @property
     def last_error(self) -> ApiError | None:
@@ -220,7 +230,17 @@ class Reflector(Generic[T]):
                 stream.version = obj["metadata"]["resourceVersion"]
 
     def _put(self, obj: dict[str, Any]) -> None:
-        self._keep(obj, self._trim(obj))
+        """Take an object over. One that cannot be read is named, once per version, and must not end the others."""
+        key, version = _key(obj), version_of(obj)
+        try:
+            kept = self._trim(obj)
+        except Exception:
+            if self._odd.get(key) != version:
+                self._odd[key] = version
+                log.exception("%s %s/%s cannot be read and is left out of account", self._resource.kind, *key)
+            return
+        self._odd.pop(key, None)
+        self._keep(obj, kept)
 
     def _keep(self, obj: dict[str, Any], new: T) -> None:
         key = _key(obj)
@@ -235,6 +255,7 @@ class Reflector(Generic[T]):
         """Forget what is gone, unless we know something of that name that is newer than its being gone."""
         if not self._newest.drop(key, as_of):
             return
+        self._odd.pop(key, None)
         old = self.store.pop(key, None)
         if old is not None:
             self._on_change(key, old, None)
@@ -264,4 +285,4 @@ class Reflector(Generic[T]):
 
 def _key(obj: dict[str, Any]) -> Key:
     metadata = obj["metadata"]
-    return metadata.get("namespace") or "", metadata["name"]
+    return metadata["namespace"], metadata["name"]

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind and its place in the API. `group` is empty for the core group."""
+    """One kind and its place in the API; its objects lie in namespaces. `group` is empty for the core group."""
 
     group: str
     version: str
     plural: str
     kind: str
-    namespaced: bool = True
 
     @property
     def api_version(self) -> str:
@@ -33,12 +32,12 @@ class Resource:
         """Build the URL path of a collection (no name), an object or its subresource.
 
         Args:
-            namespace: None for a cluster-scoped kind, or for a list or watch over all namespaces.
+            namespace: None for a list or watch over all namespaces.
             name: the object's name.
             subresource: such as `status` or `scale`; needs a name.
         """
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if namespace and self.namespaced:
+        if namespace:
             parts += ["namespaces", namespace]
         parts.append(self.plural)
         if name is not None:
@@ -49,24 +48,13 @@ class Resource:
 
 
 _ALL = (
-    Resource("", "v1", "configmaps", "ConfigMap"),
     Resource("", "v1", "events", "Event"),
-    Resource("", "v1", "namespaces", "Namespace", namespaced=False),
-    Resource("", "v1", "nodes", "Node", namespaced=False),
-    Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     Resource("", "v1", "pods", "Pod"),
-    Resource("", "v1", "secrets", "Secret"),
     Resource("", "v1", "services", "Service"),
-    Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
     Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource("apps", "v1", "deployments", "Deployment"),
-    Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
-    Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
     Resource("llmfleet.dev", "v1alpha1", "llmdeployments", "LLMDeployment"),
-    Resource("llmfleet.dev", "v1alpha1", "llmgateways", "LLMGateway"),
-    Resource("llmfleet.dev", "v1alpha1", "llmroutes", "LLMRoute"),
-    Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
 
@@ -100,45 +88,37 @@ def version_of(obj: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """The address of one object. `namespace` is None for cluster-scoped kinds."""
+    """The address of one object."""
 
     resource: Resource
-    namespace: str | None
+    namespace: str
     name: str
 
     @classmethod
-    def to(cls, kind: str, name: str, namespace: str | None = None) -> Self:
+    def to(cls, kind: str, name: str, namespace: str) -> Self:
         """Name an object by its kind.
 
         Raises:
             KeyError: the kind is not in the table.
-            ValueError: a namespace is missing, or given for a cluster-scoped kind.
         """
-        resource = RESOURCES[kind]
-        if resource.namespaced != (namespace is not None):
-            raise ValueError(f"{kind} {name}: {'needs a' if resource.namespaced else 'has no'} namespace")
-        return cls(resource, namespace, name)
+        return cls(RESOURCES[kind], namespace, name)
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Self:
         """Name the object itself.
 
         Raises:
-            ValueError: unknown kind, no name, or a namespace that is missing or too much.
+            ValueError: unknown kind, no name or no namespace.
         """
         metadata = obj.get("metadata") or {}
-        name = metadata.get("name")
-        if not name:
-            raise ValueError(f"{obj.get('kind')} without a name")
-        return cls.to(resource_of(obj).kind, str(name), metadata.get("namespace"))
+        name, namespace = metadata.get("name"), metadata.get("namespace")
+        if not name or not namespace:
+            raise ValueError(f"{obj.get('kind')} without a {'namespace' if name else 'name'}")
+        return cls(resource_of(obj), str(namespace), str(name))
 
     def path(self, subresource: str | None = None) -> str:
         """Build the URL path of the object or of one of its subresources."""
         return self.resource.path(self.namespace, self.name, subresource)
 
     def __str__(self) -> str:
-        return (
-            f"{self.resource.kind} {self.namespace}/{self.name}"
-            if self.namespace
-            else f"{self.resource.kind} {self.name}"
-        )
+        return f"{self.resource.kind} {self.namespace}/{self.name}"

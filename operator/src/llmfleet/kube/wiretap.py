@@ -29,8 +29,10 @@ _WATCH_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class _Stream:
-    """What was seen of one collection (one namespace, or all of them)."""
+    """What was seen of one collection (one namespace, or all of them: None)."""
 
+    namespace: str | None
+    refused: bool = False
     listed: bool = False
     troubled: str = ""
     error: str = ""
@@ -63,7 +65,7 @@ class Wiretap:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._streams = {resource.path(namespace): _Stream() for namespace in (namespaces or (None,))}
+        self._streams = {resource.path(namespace): _Stream(namespace) for namespace in (namespaces or (None,))}
         self._doubt = doubt
         self._clock = clock
         self._asking = 0
@@ -91,6 +93,13 @@ class Wiretap:
         """What the latest attempt failed with; empty while every stream stands."""
         return next((stream.error for stream in self._streams.values() if stream.error), "")
 
+    @property
+    def refused(self) -> frozenset[str]:
+        """The namespaces that refuse the follower now (403), of those that are followed one by one."""
+        return frozenset(
+            stream.namespace for stream in self._streams.values() if stream.namespace is not None and stream.refused
+        )
+
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
@@ -109,6 +118,7 @@ class Wiretap:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 stream.troubled = stream.error = f"{type(error).__name__}: {error}"
                 raise
+            stream.refused = response.status == HTTPStatus.FORBIDDEN
             if response.status != HTTPStatus.OK:
                 stream.troubled = stream.error = f"HTTP {response.status}"
             elif watching:
