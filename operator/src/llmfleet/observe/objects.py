@@ -41,13 +41,16 @@ def service(obj: Object, digest: str) -> Child:
 
 def orders(obj: Object) -> Orders:
     """Return what the annotations of an LLMDeployment ask for. A text that is too long to echo is told by its hash."""
-    noted = _annotations(obj)
-    restart, pause = noted.get(ANNOTATION_RESTART, "").strip(), noted.get(ANNOTATION_PAUSE, "").strip()
-    if len(restart) > _REQUEST_CHARACTERS:
-        restart = hashlib.sha256(restart.encode()).hexdigest()
+    restart, pause = _request(obj), _annotations(obj).get(ANNOTATION_PAUSE, "").strip()
     return (
         Orders(restart, "" if pause.lower() == "false" else pause[:_WHY_CHARACTERS]) if restart or pause else _NO_ORDERS
     )
+
+
+def _request(obj: Object) -> str:
+    """Return the restart that an object asks for or has answered, as it can be echoed."""
+    request: str = _annotations(obj).get(ANNOTATION_RESTART, "").strip()
+    return request if len(request) <= _REQUEST_CHARACTERS else hashlib.sha256(request.encode()).hexdigest()
 
 
 def deployment(obj: Object, digest: str) -> DeploymentView:
@@ -62,7 +65,7 @@ def deployment(obj: Object, digest: str) -> DeploymentView:
         replicas=spec.get("replicas", 1),
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
         retired_at=_moment(_annotations(obj).get(ANNOTATION_RETIRED_AT)),
-        restart=_annotations(obj).get(ANNOTATION_RESTART, ""),
+        restart=_request(obj),
         restarted_at=_moment(_annotations(template).get(ANNOTATION_RESTARTED_AT)),
         surge=rolling.get("maxSurge", 1) != 0,
     )
