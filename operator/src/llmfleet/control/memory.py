@@ -17,15 +17,17 @@ class Memory:
     """Memory of one LLMDeployment.
 
     Attributes:
-        told_at: when its status was last written, None before the first time.
+        told_at: when its status was last written, in monotonic seconds, None before the first time.
         waits: how often in a row a name was still taken by what a deleted LLMDeployment left.
         namespace_goes: whether its namespace is being deleted, which nobody can stop: nothing can be made there.
+        relieved: since when its revisions serve no more, as the last plan said.
         ledger: what became of the writes of its children.
     """
 
-    told_at: datetime | None = None
+    told_at: float | None = None
     waits: int = 0
     namespace_goes: bool = False
+    relieved: Mapping[str, datetime] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)

@@ -203,6 +203,7 @@ class Snapshot:
         phases: what the launcher of a pod last said it does, by pod uid.
         orders: what its annotations ask for.
         obstacles: why a pod does not get its volumes, in the words of the Event that tells it, by pod uid.
+        relieved: since when revisions serve no more, as the last plan said; empty in a new process.
     """
 
     namespace: str
@@ -222,6 +223,7 @@ class Snapshot:
     phases: Mapping[str, str]
     orders: Orders = Orders()
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    relieved: Mapping[str, datetime] = field(default_factory=dict)
 
     def pods_of(self, revision: str) -> tuple[PodView, ...]:
         """Return the pods of one revision that are not on their way out."""
