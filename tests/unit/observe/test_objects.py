@@ -28,8 +28,9 @@ def engine(**state: object) -> list[dict]:
     return [{"name": "sidecar", "state": {"waiting": {"reason": "Other"}}}, {"name": "engine", **state}]
 
 
-def test_an_object_is_known_by_its_controlling_owner_and_its_labels() -> None:
-    view = objects.deployment({"metadata": META, "spec": {"replicas": 3}}, "d")
+@pytest.mark.parametrize("labels", [META["labels"], {}, {"llmfleet.dev/name": "x", "llmfleet.dev/revision": "y"}])
+def test_an_object_is_known_by_its_controlling_owner_and_its_name_whatever_its_labels(labels: dict) -> None:
+    view = objects.deployment({"metadata": {**META, "labels": labels}, "spec": {"replicas": 3}}, "d")
     assert (view.owner, view.llm, view.revision, view.replicas) == ("u-1", "chat", "12345678", 3)
     assert (view.refused, view.retired_at) == ("", None)
 

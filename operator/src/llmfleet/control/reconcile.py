@@ -11,7 +11,7 @@ from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
-from llmfleet.control.executor import Executor, Outcome, OwnerGone, PredecessorLeaving
+from llmfleet.control.executor import Executor, Outcome, Overlooked, OwnerGone, PredecessorLeaving
 from llmfleet.control.logs import log_fields
 from llmfleet.control.memory import Memory
 from llmfleet.control.metrics import Metrics
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _WORDS_EVERY_S: Final = 15.0
 _FOREIGN_LOOK_S: Final = 20.0
+_LOOK_AGAIN_S: Final = 1.0
 _MAX_DOUBLINGS: Final = 16
 _WAITS_IN_SILENCE: Final = 4
 """What a deleted LLMDeployment of the same name leaves is gone within seconds; after the fourth look it is told."""
@@ -89,6 +90,9 @@ class Reconciler:
         except OwnerGone:
             self._cache.drop(key, snapshot.uid)
             return None
+        except Overlooked as found:
+            log.info("%s", found)
+            return _LOOK_AGAIN_S
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
             again_s = min(_FOREIGN_LOOK_S, 2.0 ** min(memory.waits, _MAX_DOUBLINGS))

@@ -1,4 +1,7 @@
-"""From Kubernetes objects (JSON as the API server sends it) to views. Missing parts read as empty, never as errors."""
+"""From Kubernetes objects (JSON as the API server sends it) to views. Missing parts read as empty, never as errors.
+
+What an object of ours is, its owner and its name tell: anybody can change its labels, and nothing may depend on that.
+"""
 
 import functools
 import hashlib
@@ -30,7 +33,7 @@ _NO_CONDITION: Object = {}
 
 def child(obj: Object, digest: str) -> Child:
     """Return the view of an object that has nothing of its own to read, such as a PodDisruptionBudget."""
-    return Child(**_identity(obj), revision=_labels(obj).get(LABEL_REVISION, ""), digest=digest)
+    return Child(**_identity(obj), revision=_revision(obj), digest=digest)
 
 
 def service(obj: Object, digest: str) -> Child:
@@ -60,7 +63,7 @@ def deployment(obj: Object, digest: str) -> DeploymentView:
     rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     return DeploymentView(
         **_identity(obj),
-        revision=_labels(obj).get(LABEL_REVISION, ""),
+        revision=_revision(obj),
         digest=digest,
         replicas=spec.get("replicas", 1),
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
@@ -76,7 +79,7 @@ def controller_revision(obj: Object, digest: str) -> RevisionView:
     data = obj.get("data") or {}
     return RevisionView(
         **_identity(obj),
-        revision=_labels(obj).get(LABEL_REVISION, ""),
+        revision=_revision(obj),
         digest=digest,
         number=obj.get("revision", 0),
         packed=packed(data),
@@ -115,15 +118,25 @@ def pod(obj: Object) -> PodView:
 
 
 def _identity(obj: Object) -> dict[str, str]:
-    metadata = obj["metadata"]
-    owners = [owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
+    metadata, owner = obj["metadata"], _owner(obj)
     return {
         "namespace": metadata.get("namespace", ""),
         "name": metadata["name"],
         "uid": metadata["uid"],
-        "owner": owners[0] if owners else "",
-        "llm": _labels(obj).get(LABEL_NAME, ""),
+        "owner": owner.get("uid", ""),
+        "llm": owner.get("name", ""),
     }
+
+
+def _owner(obj: Object) -> Object:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def _revision(obj: Object) -> str:
+    """Return the revision that an object's name ends with, after the name of its LLMDeployment."""
+    name: str = obj["metadata"]["name"]
+    return name.removeprefix(f"{_owner(obj).get('name', '')}-")
 
 
 def _labels(obj: Object) -> Object:

@@ -22,8 +22,8 @@ class Child:
 
     Attributes:
         owner: uid of the controlling owner, empty where there is none.
-        llm: name of the LLMDeployment it belongs to, by label.
-        revision: hash of the revision it belongs to; of a Service, the one its selector names.
+        llm: name of that owner.
+        revision: hash of the revision it belongs to, by its name; of a Service, the one its selector names.
         digest: of the fields that our field manager owns, to see drift without keeping them.
     """
 
