@@ -73,10 +73,11 @@ def errands(
     deployment, budget = snapshot.deployments.get(revision), snapshot.budgets.get(revision)
     remembered = snapshot.revisions.get(revision)
     match step:
-        case RememberRevision() if remembered is None:
-            number = 1 + max((view.number for view in snapshot.revisions.values()), default=0)
+        case RememberRevision() if remembered is None or remembered.relabelled:
+            last = max((view.number for view in snapshot.revisions.values()), default=0)
+            number = remembered.number if remembered else last + 1
             make = _once(_controller_revision, owner, revision, number, data)
-            yield Errand(step, "ControllerRevision", name, None, make, (number, snapshot.generation))
+            yield Errand(step, "ControllerRevision", name, remembered, make, (number, snapshot.generation))
         case RunRevision():
             # The digest stands for the data, and is the same before and after they are on record.
             record = remembered.digest if remembered else memory.wanted(("ControllerRevision", name))
@@ -97,11 +98,12 @@ def errands(
 
 
 def has_siblings(snapshot: Snapshot, errand: Errand) -> bool:
-    """Say whether other objects of the same revision are there, so that this one should be too."""
+    """Say whether other objects or pods of the same revision are there, so that this one should be too."""
     revision = errand.step.revision
     if errand.kind == "Service":
         return False
-    return any(revision in views for views in (snapshot.revisions, snapshot.deployments, snapshot.budgets))
+    made = (snapshot.revisions, snapshot.deployments, snapshot.budgets)
+    return any(revision in views for views in made) or bool(snapshot.pods_of(revision))
 
 
 def _once(render: Callable[..., Mapping[str, Any]], *arguments: object) -> Callable[[], Mapping[str, Any]]:

@@ -202,16 +202,20 @@ class Executor:
             return await self._client.apply(wanted, manager=MANAGER)
 
     async def _look_for_strays(self, snapshot: Snapshot, plan: Plan, memory: Memory) -> None:
-        """Look for Deployments that have pods and that no plan knows of, each once.
+        """Look for what should be there and no plan asks for: Deployments by their pods, and templates; each once.
 
         Raises:
             Overlooked: There is one.
         """
-        known = {"", *snapshot.deployments, *(step.revision for step in plan.steps)}
-        strays = frozenset(pod.revision for pod in snapshot.pods if not pod.deleting) - known
-        for revision in sorted(strays - memory.strays):
-            name = objects.child_name(owner_of(snapshot), revision)
-            await self._take_in(snapshot, Ref.to("Deployment", name, snapshot.namespace))
+        planned = {"", *(step.revision for step in plan.steps)}
+        there = {pod.revision for pod in snapshot.pods if not pod.deleting}
+        lost = [("Deployment", revision) for revision in there - snapshot.deployments.keys() - planned]
+        lost += [
+            ("ControllerRevision", one) for one in snapshot.deployments.keys() - snapshot.revisions.keys() - planned
+        ]
+        strays = frozenset((kind, objects.child_name(owner_of(snapshot), revision)) for kind, revision in lost)
+        for kind, name in sorted(strays - memory.strays):
+            await self._take_in(snapshot, Ref.to(kind, name, snapshot.namespace))
         memory.strays = strays
 
     async def _take_in(self, snapshot: Snapshot, ref: Ref) -> None:

@@ -21,7 +21,7 @@ class Memory:
         waits: how often in a row a name was still taken by what a deleted LLMDeployment left.
         namespace_goes: whether its namespace is being deleted, which nobody can stop: nothing can be made there.
         relieved: since when its revisions serve no more, as the last plan said.
-        strays: revisions that have pods but no Deployment, which were looked for in vain.
+        strays: children that should be there, but are not wanted, and were looked for in vain.
         ledger: what became of the writes of its children.
     """
 
@@ -29,7 +29,7 @@ class Memory:
     waits: int = 0
     namespace_goes: bool = False
     relieved: Mapping[str, datetime] = field(default_factory=dict)
-    strays: frozenset[str] = frozenset()
+    strays: frozenset[ChildKey] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)

@@ -16,8 +16,10 @@ from llmfleet.api.names import (
     ANNOTATION_RESTARTED_AT,
     ANNOTATION_RETIRED_AT,
     CONTAINER,
+    LABEL_MANAGED_BY,
     LABEL_NAME,
     LABEL_REVISION,
+    MANAGED_BY,
 )
 from llmfleet.api.units import moment
 from llmfleet.observe.views import Child, DeploymentView, EnginePart, Failure, Orders, PodView, RevisionView, packed
@@ -76,14 +78,16 @@ def deployment(obj: Object, digest: str) -> DeploymentView:
 
 def controller_revision(obj: Object, digest: str) -> RevisionView:
     """Return the view of a ControllerRevision."""
-    data = obj.get("data") or {}
+    data, identity, revision = obj.get("data") or {}, _identity(obj), _revision(obj)
+    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_NAME: identity["llm"], LABEL_REVISION: revision}
     return RevisionView(
-        **_identity(obj),
-        revision=_revision(obj),
+        **identity,
+        revision=revision,
         digest=digest,
         number=obj.get("revision", 0),
         packed=packed(data),
         engine=_engine(data.get("template") or {}),
+        relabelled=not labels.items() <= _labels(obj).items(),
     )
 
 

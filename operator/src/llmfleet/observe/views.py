@@ -84,11 +84,13 @@ class RevisionView(Child):
         number: grows with every revision of one LLMDeployment.
         packed: ``data``, packed.
         engine: what its template says of the engine.
+        relabelled: whether somebody changed the labels by which it is found.
     """
 
     number: int
     packed: bytes
     engine: EnginePart = EnginePart()
+    relabelled: bool = False
 
     @property
     def data(self) -> dict[str, Any]:
