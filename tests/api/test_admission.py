@@ -41,6 +41,11 @@ class Policies:
         mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
         self._policy("Mutating", group, resource, operations, {"mutations": [mutation], "reinvocationPolicy": "Never"})
 
+    def patch(self, group: str, resource: str, operations: list[str], expression: str) -> None:
+        """Change objects by a MutatingAdmissionPolicy that may also take things away."""
+        mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}
+        self._policy("Mutating", group, resource, operations, {"mutations": [mutation], "reinvocationPolicy": "Never"})
+
     def break_webhook(self, group: str, resource: str) -> None:
         """Ask a webhook that does not answer, and refuse what it was not asked about."""
         hook = {
@@ -186,6 +191,40 @@ def test_a_webhook_for_deployments_that_does_not_answer_is_named(models: Models,
     tell(models, "Rejected", "failed calling webhook", "guard.example.com")
 
 
+@pytest.mark.parametrize("what", ["Service", "PodDisruptionBudget"])
+def test_a_switch_that_is_refused_leaves_what_serves_as_it_is_until_it_is_made(
+    models: Models, policies: Policies, what: str
+) -> None:
+    rollout = {"retainStable": "1s"}
+    models.apply(rollout=rollout)
+    old = models.wait_ready()["stable"]["revision"]
+    if what == "Service":
+        policies.refuse("", "services", "UPDATE", "no switch on Fridays")
+        in_force(models, lambda: _refuses(models, "label", "service", "chat", "probe=1"))
+    else:
+        policies.refuse("policy", "poddisruptionbudgets", "CREATE", "no switch on Fridays")
+        in_force(models, lambda: _refuses(models, "create", "pdb", "probe", "--selector=a=b", "--min-available=1"))
+    models.apply(image="play/ok:2", rollout=rollout)
+    tell(models, "Rejected", f"the API server refuses {what} chat", "no switch on Fridays")
+    # Longer than retainStable: what still serves is scaled with the rest, up and down.
+    for replicas in (2, 1):
+        models.kubectl("scale", "llm/chat", f"--replicas={replicas}")
+        models.wait(
+            lambda replicas=replicas: (
+                [item["spec"]["replicas"] for item in models.items("deployments")] == [replicas] * 2
+            ),
+            "both revisions are scaled",
+        )
+    tell(models, "Rejected")
+    kept = models.get("deployment", f"chat-{old}")
+    assert "llmfleet.dev/retired-at" not in kept["metadata"].get("annotations", {})
+    assert models.selected() == old
+    assert models.answer("Available")["status"] == "True"
+    policies.drop()
+    new = models.wait_ready()["stable"]["revision"]
+    models.wait(lambda: models.revisions() == {new}, "the old one is removed after the switch")
+
+
 def test_a_refused_deletion_of_an_old_revision_is_named_and_the_new_one_serves(
     models: Models, policies: Policies
 ) -> None:
@@ -245,6 +284,21 @@ def test_a_policy_that_changes_a_deployment_differently_each_time_does_not_loop(
     models.apply(name="other")
     models.wait_ready("other")
     assert _deployment(models)["metadata"]["generation"] <= generation + 3
+
+
+def test_a_revision_whose_mark_a_policy_takes_away_is_removed_all_the_same(models: Models, policies: Policies) -> None:
+    mark = "object.metadata.annotations"
+    remove = 'JSONPatch{op: "remove", path: "/metadata/annotations/llmfleet.dev~1retired-at"}'
+    has = f'has({mark}) && "llmfleet.dev/retired-at" in {mark}'
+    policies.patch("apps", "deployments", ["CREATE", "UPDATE"], f"{has} ? [{remove}] : []")
+    rollout = {"retainStable": "3s"}
+    models.apply(rollout=rollout)
+    old = models.wait_ready()["stable"]["revision"]
+    command = ("annotate", "deployment", f"chat-{old}", "llmfleet.dev/retired-at=x", "--dry-run=server", "-o", "json")
+    in_force(models, lambda: "llmfleet.dev/retired-at" not in models.kubectl(*command))
+    models.apply(image="play/ok:2", rollout=rollout)
+    new = models.wait_ready()["stable"]["revision"]
+    models.wait(lambda: models.revisions() == {new}, "the old revision is removed", within_s=15)
 
 
 def _deployment(models: Models, name: str = "chat") -> dict[str, Any]:

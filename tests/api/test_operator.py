@@ -157,6 +157,57 @@ def test_scaling_the_model_scales_its_engines_and_restarts_none(models: Models) 
     models.wait(lambda: models.status().get("state") == "ScaledToZero", "it is scaled to zero")
 
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+@pytest.mark.parametrize("label", [f"{MANAGED_BY}=somebody", f"{MANAGED_BY}-", "llmfleet.dev/revision=x"])
+@pytest.mark.parametrize("running", [True, False], ids=["operator up", "operator down"])
+def test_an_object_whose_labels_somebody_changed_is_found_and_restarts_no_engine(
+    models: Models, operator: OperatorProcess, label: str, *, running: bool
+) -> None:
+    models.apply()
+    models.wait_ready()
+    models.kubectl("annotate", "llm/chat", "llmfleet.dev/restart=once")
+    models.wait(lambda: models.status().get("restart", {}).get("request") == "once", "the restart is begun")
+    models.wait_ready()
+    made, engines = _made(models), models.engines()
+    if not running:
+        operator.stop()
+    for kind in CHILDREN.split(","):
+        models.kubectl("label", kind, "--all", "--overwrite", label)
+    if not running:
+        operator.start()
+    models.wait(lambda: _made(models) == made, "the labels are put back on all objects")
+    models.wait_ready()
+    assert models.engines() == engines
+    assert len(models.items("replicasets")) == 1
+
+
+def _made(models: Models) -> dict[str, str]:
+    """Revisions by uid of the objects whose labels say that they are llmfleet's, empty for the Service."""
+    found = json.loads(models.kubectl("get", CHILDREN, "-o", "json", "-l", f"{MANAGED_BY}=llmfleet"))["items"]
+    labels = {item["metadata"]["uid"]: item["metadata"]["labels"] for item in found if item["kind"] != "Service"}
+    revisions = {uid: own["llmfleet.dev/revision"] for uid, own in labels.items()}
+    return dict.fromkeys((item["metadata"]["uid"] for item in found), "") | revisions
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["operator up", "operator down"])
+def test_a_relieved_revision_whose_label_somebody_changed_goes_when_its_time_is_over(
+    models: Models, operator: OperatorProcess, *, running: bool
+) -> None:
+    rollout = {"retainStable": "5s"}
+    models.apply(rollout=rollout)
+    old = models.wait_ready()["stable"]["revision"]
+    models.apply(image="play/ok:2", rollout=rollout)
+    new = models.wait_ready()["stable"]["revision"]
+    if not running:
+        operator.stop()
+    models.kubectl("label", "deployment", f"chat-{old}", "--overwrite", f"{MANAGED_BY}=somebody")
+    if not running:
+        operator.start()
+    models.wait(lambda: models.revisions() == {new}, "the old revision is removed")
+
+
 def test_deleting_the_model_deletes_everything_that_was_made_for_it(models: Models) -> None:
     models.apply()
     models.wait_ready()

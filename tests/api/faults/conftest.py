@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
-from tests.api.faults.fleet import Fleet, install_kind
+from tests.api.faults.fleet import Fleet, install_kind, ready_engines
 from tests.api.faults.proxy import FaultProxy
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster, LocalCluster
@@ -37,6 +37,7 @@ def nodes(cluster: Cluster) -> Iterator[PlayedNodes]:
 def proxy(cluster: Cluster, nodes: PlayedNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProxy]:
     del nodes
     with FaultProxy(cluster, tmp_path_factory.mktemp("proxy")) as started:
+        started.witness = ready_engines
         yield started
 
 

@@ -4,12 +4,14 @@ import json
 import re
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Self
 
+import aiohttp
 import httpx
 
-from tests.api.faults.proxy import Written
+from tests.api.faults.proxy import Asked, Written
 from tests.cluster import Cluster, ClusterError
 from tests.wait import eventually
 
@@ -171,7 +173,7 @@ class Fleet:
 def _ready(model: Object) -> bool:
     status = model.get("status", {})
     current = status.get("observedGeneration") == model["metadata"]["generation"]
-    return current and any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+    return current and _condition(model, "Ready")
 
 
 def _normal(value: Any) -> Any:
@@ -197,26 +199,49 @@ def _normal(value: Any) -> Any:
     return kept
 
 
+async def ready_engines(session: aiohttp.ClientSession, server: str, asked: Asked) -> Counter[str] | None:
+    """Count the ready engines of each revision of a model whose Service is about to be written: the proxy's witness."""
+    if asked.plural != "services" or asked.method != "PATCH":
+        return None
+    url = f"{server}/api/v1/namespaces/{asked.namespace}/pods?labelSelector=llmfleet.dev/name={asked.name}"
+    async with session.get(url, headers={"Accept-Encoding": "identity"}) as answer:
+        answer.raise_for_status()
+        pods = (await answer.json())["items"]
+    there = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    return Counter(pod["metadata"]["labels"]["llmfleet.dev/revision"] for pod in there if _condition(pod, "Ready"))
+
+
+def _condition(obj: Object, kind: str) -> bool:
+    return any(c["type"] == kind and c["status"] == "True" for c in obj.get("status", {}).get("conditions", ()))
+
+
 def harm(written: Iterable[Written], serving: dict[str, str]) -> list[str]:
-    """Return what was written and should not have been, in a record of writes to one fleet.
+    """Return what was written and should not have been, in a record of writes to one fleet that nobody scales down.
 
     Args:
-        written: the writes, in order.
+        written: the writes, in order, by a proxy whose witness is `ready_engines`.
         serving: the revision that each Service selected before the first.
     """
-    serving, found = dict(serving), []
+    serving, replicas, found = dict(serving), Counter[tuple[str, str]](), []
     for write in written:
         asked = write.asked
         model, _, revision = asked.name.rpartition("-")
         if asked.plural == "services" and asked.method == "PATCH" and write.status < 300:
-            serving[asked.name] = asked.body["spec"]["selector"]["llmfleet.dev/revision"]
+            selected = asked.body["spec"]["selector"]["llmfleet.dev/revision"]
+            if why := _moved_early(serving.get(asked.name, ""), selected, write.seen, replicas[asked.name, selected]):
+                found.append(f"{asked}: {why}")
+            serving[asked.name] = selected
         elif asked.plural in ("services", "pods", "llmdeployments") and asked.method == "DELETE":
             found.append(f"{asked}: never to be deleted by us")
         elif asked.plural in ("deployments", "poddisruptionbudgets") and serving.get(model) == revision:
             if asked.method == "DELETE":
                 found.append(f"{asked}: it serves")
-            elif asked.plural == "deployments" and asked.body["spec"].get("replicas", 1) < 1:
-                found.append(f"{asked}: it serves and is scaled to nothing")
+            elif asked.plural == "deployments" and asked.body["spec"]["replicas"] < max(1, replicas[model, revision]):
+                found.append(f"{asked}: it serves and is scaled down to {asked.body['spec']['replicas']}")
+            elif "llmfleet.dev/retired-at" in asked.body["metadata"].get("annotations", {}):
+                found.append(f"{asked}: it serves and is retired")
+        if asked.plural == "deployments" and asked.method == "PATCH":
+            replicas[model, revision] = asked.body["spec"]["replicas"]
     return found
 
 
@@ -232,3 +257,10 @@ def impatient(attempts: Iterable[Written]) -> list[str]:
         if attempt.retry_after:
             until[model] = attempt.at + attempt.retry_after
     return found
+
+
+def _moved_early(before: str, after: str, ready: Counter[str], wanted: int) -> str:
+    """Say what is wrong with a Service's move: whom it selects then has to be complete, or better than none at all."""
+    if before in ("", after) or ready[after] >= max(1, wanted) or (ready[after] and not ready[before]):
+        return ""
+    return f"it moves from {before}, {ready[before]} ready, to {after}, {ready[after]} of {wanted} ready"

@@ -14,7 +14,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +90,8 @@ class Written:
     at: float
     status: int = 0
     retry_after: int = 0
+    seen: Any = None
+    """What the proxy's witness saw before it was passed on."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class FaultProxy:
         self.written: list[Written] = []
         self.refused: list[Written] = []
         """Writes that were answered here and not passed on."""
+        self.witness: Callable[[aiohttp.ClientSession, str, Asked], Awaitable[Any]] | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -295,6 +298,7 @@ class FaultProxy:
     async def _pass(self, asked: Asked, request: web.Request, body: bytes, delay_s: float) -> web.StreamResponse:
         written = Written(asked, time.monotonic())
         if asked.write:
+            written.seen = await self.witness(self._session, self._server, asked) if self.witness else None
             self.written.append(written)
         async with self._upstream(request, body) as answer:
             text = await answer.read()

@@ -47,7 +47,7 @@ class World:
     def disturb(self) -> None:
         """What people do all day."""
         self.fleet.apply(f"new{self.round}")
-        self.fleet.apply("changed", tag=str(self.round))
+        self.fleet.apply("changed", tag=str(self.round), replicas=2)
         self.fleet.delete("gone")
         self.fleet.remove("PodDisruptionBudget", f"{self.robbed}-{self.fleet.selected()[self.robbed]}")
 
@@ -71,7 +71,7 @@ def world(cluster: Cluster, proxy: FaultProxy, tmp_path_factory: pytest.TempPath
         OperatorProcess(proxy.kubeconfig("faults"), log, *flags) as operator,
     ):
         made = World(cluster, proxy, fleet, operator)
-        fleet.apply("changed")
+        fleet.apply("changed", replicas=2)
         fleet.apply("gone")
         fleet.settle()
         fleet.delete("gone")

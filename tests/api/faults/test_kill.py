@@ -39,11 +39,11 @@ class Story:
         """Tell one chapter with one interruption; return the end, normalised, and the writes until the interruption."""
         with Fleet(self._cluster, f"kill-{uuid4().hex[:6]}") as fleet:
             if chapter == "change":
-                fleet.apply("chat")
+                fleet.apply("chat", replicas=2)
                 fleet.settle()
             serving = fleet.selected()
             with self._proxy.after_write(killed_after, fleet.namespace, self._kill) as written:
-                fleet.apply("chat", tag="2")
+                fleet.apply("chat", tag="2", replicas=2)
                 eventually(
                     lambda: not self.operator.running or not fleet.unsettled(),
                     within_s=30,
@@ -76,7 +76,9 @@ def test_killed_after_any_write_the_end_is_the_same(story: Story, chapter: str) 
         )
         for number in range(1, len(writes) + 1):
             end, seen = story.tell(chapter, number)
-            assert len(seen) == number or number == len(writes), f"it was not killed after write {number}"
+            # How often the status is written on the way depends on which engine is ready when.
+            sure = sum(not write.part for write in writes)
+            assert len(seen) == number or number > sure, f"it was not killed after write {number}"
             assert end == undisturbed, f"killed after write {number}: {seen[-1]}"
     finally:
         story.operator.stop(signal.SIGKILL)

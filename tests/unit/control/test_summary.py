@@ -156,6 +156,14 @@ def test_a_name_that_is_taken_is_told() -> None:
     assert "Service chat exists" in status.summary
 
 
+@pytest.mark.parametrize("reason", [Reason.CONTESTED, Reason.NAMESPACE_TERMINATING, Reason.RECONCILE_FAILED])
+def test_a_spec_is_not_blamed_for_what_no_change_of_it_would_end(reason: Reason) -> None:
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    status = status_of(world, Refusal(reason, "somebody else is at work"))
+    assert (answers(status)["ConfigValid"], answers(status)["Stalled"]) == ("True", "True")
+    assert answers(status_of(world, Refusal(Reason.REJECTED, "no")))["ConfigValid"] == "False"
+
+
 def test_a_changed_default_is_announced_for_the_next_revision() -> None:
     world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
     assert "applies from the next revision on" in condition(status_of(world, outdated=True), "Ready").message

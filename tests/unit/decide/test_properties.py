@@ -1,4 +1,4 @@
-"""Whatever happens to pods and specs, in whatever order: users stay served, and it ends in what was asked for."""
+"""Whatever happens to pods, specs and writes, and when: users stay served, and it ends in what was asked for."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -26,15 +26,23 @@ from llmfleet.decide.revision import revision_hash
 from llmfleet.observe.views import Child, DeploymentView, Orders, PodView, RevisionView, Snapshot, packed
 from tests.unit.worlds import NOW, child, deployment, pod, snapshot, stored_spec
 
+DISPUTABLE = (PointService, RunRevision, GuardRevision, RemoveRevision, ForgetRevision)
+WRITES = (RememberRevision, *DISPUTABLE)
+
 
 class Fleet(RuleBasedStateMachine):
-    """A world that carries out plans faithfully and in which pods become ready, fail and vanish at will."""
+    """A world in which pods become ready, fail and vanish at will, and in which steps of some kinds may fail.
+
+    A refused step ends what is done for its revision; one that somebody disputes is left out, and the next is taken.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.world: Snapshot = snapshot()
         self.now = NOW
         self.made = 0
+        self.refused: frozenset[type[Step]] = frozenset()
+        self.disputed: frozenset[type[Step]] = frozenset()
         self.settle()
 
     # -- the world ----------------------------------------------------------------------------------------------------
@@ -45,15 +53,42 @@ class Fleet(RuleBasedStateMachine):
             before = self.world
             reachable = self.served()
             plan = decide(self.world, self.now)
-            for step in plan.steps:
-                self.carry_out(step)
-                self.assert_never_worse(reachable, step)
+            whole = self.carry_out_plan(plan, reachable)
             self.keep_pods()
             self.assert_never_worse(reachable, "keeping the pods")
-            self.echo(plan)
+            if whole:
+                self.echo(plan)
+            self.world = replace(self.world, relieved=plan.relieved)
             if self.world == before:
                 return
         raise AssertionError("the decision does not come to rest")
+
+    def carry_out_plan(self, plan: Plan, reachable: int) -> bool:
+        """Carry out what can be; return whether that was all."""
+        refused, whole = set(), True
+        for step in plan.steps:
+            if step.revision in refused:
+                continue
+            before = self.world
+            self.carry_out(step)
+            if self.world != before and type(step) in self.refused | self.disputed:
+                self.world, whole = before, False
+                if type(step) in self.refused:
+                    refused.add(step.revision)
+            self.assert_never_worse(reachable, step)
+            self.assert_what_is_selected_stays(before, step)
+        return whole
+
+    def assert_what_is_selected_stays(self, before: Snapshot, step: Step) -> None:
+        selected = self.world.service.revision if self.world.service else ""
+        if selected not in before.deployments:
+            return
+        assert selected in self.world.deployments, f"{step} removed what the Service selects"
+        if before.deployments[selected] != self.world.deployments[selected]:
+            assert self.world.deployments[selected].retired_at is None, f"{step} retired what the Service selects"
+            assert self.world.deployments[selected].replicas or not self.world.spec.replicas, (
+                f"{step} scaled it to zero"
+            )
 
     def served(self) -> int:
         return self.world.ready(self.world.service.revision) if self.world.service else 0
@@ -175,11 +210,34 @@ class Fleet(RuleBasedStateMachine):
         paused = replace(self.world, orders=replace(self.world.orders, pause="wait"))
         plan = decide(paused, self.now)
         assert plan.steps == ()
-        assert plan.stable == paused.service.revision
+        assert not paused.service or plan.stable == paused.service.revision
 
     @rule()
     def service_is_deleted(self) -> None:
         self.world = replace(self.world, service=None)
+        self.settle()
+
+    @precondition(lambda self: self.world.service)
+    @rule(index=st.integers(0, 20))
+    def somebody_points_the_service_elsewhere(self, index: int) -> None:
+        running = sorted(self.world.deployments)
+        if running:
+            self.world = replace(self.world, service=Child(**child("Service", running[index % len(running)])))
+        self.settle()
+
+    @rule(refused=st.frozensets(st.sampled_from(WRITES)), disputed=st.frozensets(st.sampled_from(DISPUTABLE)))
+    def some_writes_fail(self, refused: frozenset[type[Step]], disputed: frozenset[type[Step]]) -> None:
+        self.refused, self.disputed = refused, disputed
+        self.settle()
+
+    @rule()
+    def all_writes_succeed_again(self) -> None:
+        self.refused = self.disputed = frozenset()
+        self.settle()
+
+    @rule()
+    def another_process_takes_over(self) -> None:
+        self.world = replace(self.world, relieved={})
         self.settle()
 
     # -- what always holds --------------------------------------------------------------------------------------------
@@ -188,6 +246,7 @@ class Fleet(RuleBasedStateMachine):
     def equal_worlds_give_equal_plans(self) -> None:
         assert decide(self.world, self.now) == decide(replace(self.world), self.now)
 
+    @precondition(lambda self: not self.refused | self.disputed)
     @invariant()
     def the_service_selects_a_revision_that_runs(self) -> None:
         assert self.world.service is not None
@@ -195,6 +254,7 @@ class Fleet(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone with a cluster that works, it ends in what was asked for and nothing else."""
+        self.refused = self.disputed = frozenset()
         for _ in range(10):
             ready = tuple(replace(p, ready=True, unschedulable="") for p in self.world.pods)
             self.world = replace(self.world, pods=ready)
@@ -208,5 +268,5 @@ class Fleet(RuleBasedStateMachine):
         assert {p.restarted_at for p in self.world.pods} <= {there.restarted_at}, "an engine was left out"
 
 
-Fleet.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Fleet.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestFleet = Fleet.TestCase

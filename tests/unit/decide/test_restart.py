@@ -75,6 +75,24 @@ def test_a_value_that_a_revision_was_made_with_is_new_again_once_another_was_act
     assert run(decide(asked(world, "a"), NOW)).restarted_at == NOW
 
 
+def test_a_relieved_revision_that_answered_under_a_clock_ahead_restarts_nothing_again() -> None:
+    ahead = replace(deployment(OLD, retired_at=BEFORE), restart="a", restarted_at=NOW + timedelta(minutes=5))
+    world = replace(serving(restart="b", restarted_at=BEFORE), status=told("b"))
+    world = replace(world, deployments={**world.deployments, OLD: ahead})
+    plan = decide(asked(world, "b"), NOW)
+    assert (run(plan).restarted_at, plan.restart) == (BEFORE, Acted("b", BEFORE))
+
+
+def test_a_restart_is_later_than_the_last_one_though_that_clock_was_ahead() -> None:
+    ahead = NOW + timedelta(minutes=5)
+    world = replace(serving(restart="a", restarted_at=ahead), status=told("a", ahead))
+    plan = decide(asked(world, "b"), NOW)
+    assert run(plan).restarted_at == ahead + timedelta(seconds=1)
+    done = replace(world.deployments[NEW], restart="b", restarted_at=run(plan).restarted_at)
+    again = decide(asked(replace(world, deployments={NEW: done}), "b"), NOW)
+    assert run(again).restarted_at == done.restarted_at
+
+
 def test_what_is_only_just_made_does_not_restart() -> None:
     plan = decide(asked(snapshot()), NOW)
     assert (run(plan).restart, run(plan).restarted_at) == ("a", None)

@@ -1,13 +1,14 @@
 """Blue-green: who serves at which moment, told as situations."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from llmfleet.decide.decision import decide
 from llmfleet.decide.plan import ForgetRevision, Plan, PointService, RemoveRevision, RunRevision
 from llmfleet.decide.revision import revision_hash
+from llmfleet.observe.views import Snapshot
 from tests.unit.worlds import NOW, deployment, failed, pod, serving_status, snapshot, stored_spec
 
 NEW = revision_hash(stored_spec())
@@ -120,6 +121,67 @@ def test_a_relieved_revision_stays_ready_for_a_while_and_then_goes() -> None:
     assert removed(after(9)) == []
     assert after(9).revisit_s == pytest.approx(60)
     assert removed(after(10)) == [OLD]
+
+
+@pytest.mark.parametrize("retired_at", [None, NOW - timedelta(hours=1)], ids=["never relieved", "relieved before"])
+def test_what_the_service_still_selects_runs_on_whoever_is_to_take_over(retired_at: datetime | None) -> None:
+    """The switch may be refused, or undone each time, for as long as anybody likes."""
+    world = snapshot(
+        TWO,
+        serving=OLD,
+        deployments=(deployment(OLD, 1, retired_at=retired_at), deployment(NEW, 2)),
+        pods=(pod(NEW, 0, ready=True), pod(NEW, 1, ready=True), pod(OLD, ready=True)),
+    )
+    for _ in range(3):
+        plan = decide(world, NOW)
+        assert plan.stable == NEW
+        assert [step.revision for step in plan.steps if isinstance(step, PointService)] == [NEW]
+        assert removed(plan) == []
+        (old,) = [step for step in plan.steps if isinstance(step, RunRevision) and step.revision == OLD]
+        assert (old.replicas, old.retired_at) == (2, None)
+        world = replace(world, relieved=plan.relieved)
+
+
+def test_the_template_of_what_the_service_still_selects_is_not_forgotten() -> None:
+    world = {"deployments": (deployment(OLD), deployment(NEW)), "pods": (pod(OLD, ready=True), pod(NEW, ready=True))}
+    plan = decide(snapshot(stored_spec(revisionHistoryLimit=0), serving=OLD, **world), NOW)
+    assert [step for step in plan.steps if isinstance(step, ForgetRevision)] == []
+
+
+def test_after_the_switch_a_revision_that_was_not_ready_any_more_is_kept_for_its_time_too() -> None:
+    world = {"deployments": (deployment(OLD), deployment(NEW)), "pods": (pod(OLD), pod(NEW, ready=True))}
+    before = decide(snapshot(serving=OLD, **world), NOW)
+    assert before.stable == NEW
+    after = decide(snapshot(serving=NEW, **world, relieved=before.relieved), NOW)
+    assert (removed(after), runs(after)) == ([], {NEW: 1, OLD: 1})
+
+
+def test_where_the_moment_does_not_stay_on_the_object_it_is_the_same_in_each_plan_and_runs_out() -> None:
+    world = snapshot(
+        serving=NEW,
+        deployments=(deployment(OLD), deployment(NEW)),
+        pods=(pod(NEW, ready=True), pod(OLD, ready=True)),
+    )
+
+    def relieved(world: Snapshot, minutes: float) -> tuple[list[datetime | None], Snapshot, list[str]]:
+        plan = decide(world, NOW + timedelta(minutes=minutes))
+        steps = [step for step in plan.steps if isinstance(step, RunRevision) and step.revision == OLD]
+        return [step.retired_at for step in steps], replace(world, relieved=plan.relieved), removed(plan)
+
+    at, world, _ = relieved(world, 0)
+    again, world, gone = relieved(world, 9)
+    assert (at, again, gone) == ([NOW], [NOW], [])
+    assert relieved(world, 10)[2] == [OLD]
+
+
+@pytest.mark.parametrize("year", [2027, 9998])
+def test_a_moment_to_come_keeps_no_revision_until_then(year: int) -> None:
+    old = deployment(OLD, retired_at=NOW.replace(year=year))
+    pods = (pod(NEW, ready=True), pod(OLD, ready=True))
+    plan = decide(snapshot(serving=NEW, deployments=(old, deployment(NEW)), pods=pods), NOW)
+    (step,) = [step for step in plan.steps if isinstance(step, RunRevision) and step.revision == OLD]
+    assert step.retired_at == NOW
+    assert plan.revisit_s == pytest.approx(600)
 
 
 def test_relieving_notes_the_moment() -> None:

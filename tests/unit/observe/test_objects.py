@@ -28,8 +28,9 @@ def engine(**state: object) -> list[dict]:
     return [{"name": "sidecar", "state": {"waiting": {"reason": "Other"}}}, {"name": "engine", **state}]
 
 
-def test_an_object_is_known_by_its_controlling_owner_and_its_labels() -> None:
-    view = objects.deployment({"metadata": META, "spec": {"replicas": 3}}, "d")
+@pytest.mark.parametrize("labels", [META["labels"], {}, {"llmfleet.dev/name": "x", "llmfleet.dev/revision": "y"}])
+def test_an_object_is_known_by_its_controlling_owner_and_its_name_whatever_its_labels(labels: dict) -> None:
+    view = objects.deployment({"metadata": {**META, "labels": labels}, "spec": {"replicas": 3}}, "d")
     assert (view.owner, view.llm, view.revision, view.replicas) == ("u-1", "chat", "12345678", 3)
     assert (view.refused, view.retired_at) == ("", None)
 
@@ -119,6 +120,11 @@ def test_a_restart_too_long_to_echo_is_told_by_its_hash() -> None:
     assert one != other
 
 
+def test_a_restart_on_a_deployment_is_read_as_on_the_object_that_asked_for_it() -> None:
+    metadata = {**META, "annotations": {"llmfleet.dev/restart": "x" * 1000}}
+    assert objects.deployment({"metadata": metadata}, "d").restart == objects.orders({"metadata": metadata}).restart
+
+
 def test_a_deployment_knows_its_last_restart_and_how_it_rolls() -> None:
     spec = {
         "template": {"metadata": {"annotations": {"llmfleet.dev/restarted-at": "2026-11-21T12:00:00Z"}}},
@@ -128,7 +134,9 @@ def test_a_deployment_knows_its_last_restart_and_how_it_rolls() -> None:
     assert (view.restart, view.restarted_at, view.surge) == ("a", datetime(2026, 11, 21, 12, tzinfo=UTC), False)
 
 
-@pytest.mark.parametrize("written", ["yesterday", "2026-11-21T12:00:00", ""])
+@pytest.mark.parametrize(
+    "written", ["yesterday", "2026-11-21T12:00:00", "", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+05:00"]
+)
 def test_a_moment_that_somebody_wrote_wrong_counts_as_absent(written: str) -> None:
     annotations = {"llmfleet.dev/retired-at": written, "llmfleet.dev/restarted-at": written}
     assert objects.deployment({"metadata": {**META, "annotations": annotations}}, "d").retired_at is None

@@ -40,6 +40,8 @@ IntOrPercent = Annotated[
 ]
 """A number of pods, or a share of them such as 25%."""
 
+_YEARS = range(1970, 9999)
+"""Outside of them a moment plus a duration, or in another time zone, may be no moment any more."""
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DECIMAL_SUFFIXES = {"m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -92,11 +94,11 @@ def timestamp(moment: datetime) -> str:
 def moment(text: str) -> datetime | None:
     """Return the moment that an RFC 3339 text names.
 
-    None for what is no such moment or has no time zone: these texts lie where people can write, in annotations and
-    statuses, and what they wrote must not stop anything.
+    None for what is no such moment, is out of all time, or has no time zone: these texts lie where people can write, in
+    annotations and statuses, and what they wrote must not stop anything.
     """
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return read if read.tzinfo is not None else None
+    return read if read.tzinfo is not None and read.year in _YEARS else None

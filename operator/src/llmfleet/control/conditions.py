@@ -14,6 +14,9 @@ from llmfleet.render.objects import endpoint
 
 _OUTDATED: Final = " A changed startup, drain or operator default applies from the next revision on."
 
+_NOT_THE_SPECS: Final = frozenset({Reason.RECONCILE_FAILED, Reason.CONTESTED, Reason.NAMESPACE_TERMINATING})
+"""Refusals that no change of the spec would end."""
+
 
 def asked(facts: Facts) -> Iterator[Condition]:
     """Answer every question; generation and time are filled in by `dated`."""
@@ -73,7 +76,7 @@ def _engines_ready(facts: Facts) -> Condition:
 
 def _config_valid(facts: Facts) -> Condition:
     kind, problem = ConditionType.CONFIG_VALID, facts.fares.problem
-    if facts.refusal is not None and facts.refusal.reason is not Reason.RECONCILE_FAILED:
+    if facts.refusal is not None and facts.refusal.reason not in _NOT_THE_SPECS:
         return false(kind, facts.refusal.reason, facts.refusal.message)
     if problem is not None and problem.reason is Reason.CONFIG_MISSING:
         return false(kind, problem.reason, f"{problem_text(facts.plan.target, problem)}.")

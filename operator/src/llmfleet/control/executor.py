@@ -4,29 +4,25 @@ An object of ours is recognised by its controlling owner. An object that is not 
 name. What is made for the first time is applied without force: the API server refuses that where somebody else owns
 one of the fields, as everybody does who made a Deployment, a PodDisruptionBudget or a ControllerRevision of that name.
 A Service need not have any field that ours sets, so the API server is asked for it before.
+
+What is ours is followed by a label, and anybody can change that. So an object that should be there is looked for
+before it is made again: a Deployment made again without what is noted on it would restart its engines.
 """
 
+import functools
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
-from llmfleet.api.names import KIND, MANAGER
+from llmfleet.api.names import KIND, LABEL_MANAGED_BY, MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.control.cache import Cache
+from llmfleet.control.errands import Errand, errands, has_siblings, owner_of, template_data
+from llmfleet.control.ledger import ChildKey
 from llmfleet.control.memory import Memory
 from llmfleet.control.rejection import field_to_correct
-from llmfleet.decide.plan import (
-    ForgetRevision,
-    GuardRevision,
-    Plan,
-    PointService,
-    RememberRevision,
-    RemoveRevision,
-    RunRevision,
-    Step,
-)
+from llmfleet.decide.plan import Plan, Step
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from llmfleet.kube.resources import Ref
@@ -46,6 +42,10 @@ class OwnerGone(Exception):  # noqa: N818 - it is no fault
 
 class PredecessorLeaving(Exception):  # noqa: N818 - it is no fault
     """An object of a deleted LLMDeployment of the same name still has the name: it will be free soon."""
+
+
+class Overlooked(Exception):  # noqa: N818 - it is no fault
+    """An object of ours is there of which the plan did not know: now it is known, and the plan has to be made anew."""
 
 
 class _Refused(Exception):  # noqa: N818 - carries a Refusal to the end of the plan
@@ -91,22 +91,25 @@ class Executor:
         Raises:
             OwnerGone: There is nothing to do any more.
             PredecessorLeaving: Try again soon.
+            Overlooked: Decide anew.
             ApiError: The API server could not be asked; try again.
         """
         done: list[Step] = []
         refusals: dict[str, Refusal] = {}
-        works = [work for step in plan.steps for work in self._work(snapshot, step)]
-        for work in works:
-            if work.step.revision in refusals:
+        children: list[ChildKey] = []
+        await self._look_for_strays(snapshot, plan, memory)
+        data = functools.cache(functools.partial(template_data, snapshot, self._images))
+        for errand in (errand for step in plan.steps for errand in errands(snapshot, step, data, memory)):
+            if errand.step.revision in refusals:
                 continue
+            children.append((errand.kind, errand.name))
             try:
-                if await self._carry_out(snapshot, work, memory):
-                    done.append(work.step)
+                if await self._carry_out(snapshot, errand, memory):
+                    done.append(errand.step)
             except _Refused as refused:
-                refusals[work.step.revision] = refused.refusal
+                refusals[errand.step.revision] = refused.refusal
         if refusals:
             return Outcome(tuple(done), next(iter(refusals.values())), _FOREIGN_LOOK_S)
-        children = [(work.kind, work.name) for work in works]
         altered = tuple(said for child in children if (said := memory.ledger.altered(child)))
         for said, again_s in map(memory.ledger.dispute, children):
             if said:
@@ -118,83 +121,48 @@ class Executor:
         spec, remembered = snapshot.spec, snapshot.revisions.get(snapshot.revision)
         if spec is None or remembered is None:
             return False
-        owner = objects.Owner(snapshot.namespace, snapshot.name, snapshot.uid)
         return memory.outdated(
             (snapshot.generation, remembered.digest),
-            lambda: objects.revision_data(owner, snapshot.revision, spec, self._images) != remembered.data,
+            lambda: objects.revision_data(owner_of(snapshot), snapshot.revision, spec, self._images) != remembered.data,
         )
 
-    def _work(self, snapshot: Snapshot, step: Step) -> "Iterator[_Work]":
-        """Turn a step into objects to make or to delete."""
-        spec = snapshot.spec
-        owner, revision = objects.Owner(snapshot.namespace, snapshot.name, snapshot.uid), step.revision
-        name = objects.child_name(owner, revision)
-        deployment, budget = snapshot.deployments.get(revision), snapshot.budgets.get(revision)
-        remembered = snapshot.revisions.get(revision)
-
-        def data() -> dict[str, Any]:
-            if remembered is not None:
-                return dict(remembered.data)
-            if spec is None or revision != snapshot.revision:
-                raise ValueError(f"revision {revision} of {name} is not on record, and today's spec is another one")
-            return objects.revision_data(owner, revision, spec, self._images)
-
-        match step:
-            case RememberRevision() if remembered is None:
-                number = 1 + max((view.number for view in snapshot.revisions.values()), default=0)
-                make = partial(_controller_revision, owner, revision, number, data)
-                yield _Work(step, "ControllerRevision", name, None, make, (number, snapshot.generation))
-            case RunRevision():
-                how = (step.replicas, step.retired_at, step.restart, step.restarted_at, step.surge)
-                run, inputs = partial(_deployment, owner, step, data), (remembered.digest if remembered else None, *how)
-                yield _Work(step, "Deployment", name, deployment, run, inputs)
-            case GuardRevision() if spec is not None:
-                guard = partial(objects.disruption_budget, owner, revision, spec)
-                yield _Work(step, "PodDisruptionBudget", name, budget, guard, spec.disruption)
-            case PointService():
-                point = partial(objects.service, owner, revision)
-                yield _Work(step, "Service", owner.name, snapshot.service, point, revision)
-            case RemoveRevision():
-                # The Deployment last: by it, whoever comes after a crash sees what is left to remove.
-                yield _Work(step, "PodDisruptionBudget", name, budget)
-                yield _Work(step, "Deployment", name, deployment)
-            case ForgetRevision():
-                yield _Work(step, "ControllerRevision", name, remembered)
-
-    async def _carry_out(self, snapshot: Snapshot, work: "_Work", memory: Memory) -> bool:
+    async def _carry_out(self, snapshot: Snapshot, errand: Errand, memory: Memory) -> bool:
         """Make one object so; return whether that changed anything."""
         try:
-            if work.make is None:
-                return await self._delete(work, memory)
-            return await self._make(snapshot, work, work.make, memory)
+            if errand.make is None:
+                return await self._delete(errand, memory)
+            return await self._make(snapshot, errand, errand.make, memory)
         except ApiError as error:
             if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
                 memory.namespace_goes = True
                 raise _Refused(_namespace_goes(snapshot)) from error
-            if (refusal := _refusal(snapshot, work, error)) is None:
+            if (refusal := _refusal(snapshot, errand, error)) is None:
                 raise
             raise _Refused(refusal) from error
 
     async def _make(
-        self, snapshot: Snapshot, work: "_Work", make: Callable[[], Mapping[str, Any]], memory: Memory
+        self, snapshot: Snapshot, errand: Errand, make: Callable[[], Mapping[str, Any]], memory: Memory
     ) -> bool:
         """Write an object unless it is as wanted, or somebody undoes that each time."""
-        child, view, ledger = (work.kind, work.name), work.view, memory.ledger
+        child, view, ledger = (errand.kind, errand.name), errand.view, memory.ledger
         made_before = memory.knows(child)
-        wanted = memory.digest(child, work.inputs, make)
+        wanted = memory.digest(child, errand.inputs, make)
         if view is not None and ledger.is_as(child, view.digest, wanted):
             return False
-        if ledger.wait_s(child, wanted) > 0:
-            if not ledger.dispute(child)[0]:
-                live = await self._client.get(Ref.of(make())) if view is not None else None
-                ledger.disputed(child, make(), live)
+        waits, told = ledger.wait_s(child, wanted) > 0, ledger.dispute(child)[0]
+        if waits and told:
             return False
         if view is None and memory.namespace_goes:
             raise _Refused(_namespace_goes(snapshot))
+        if view is None and (made_before or has_siblings(snapshot, errand)):
+            await self._take_in(snapshot, Ref.of(make()))
+        if waits:
+            ledger.disputed(child, make(), await self._client.get(Ref.of(make())) if view is not None else None)
+            return False
         if view is None and made_before:
             await self._check_owner(snapshot)
         sent = make()
-        stored = await self._apply(snapshot, work, sent)
+        stored = await self._apply(snapshot, errand, sent)
         now = self._cache.reflectors[stored["kind"]].absorb(stored)
         if made_before or now.digest != wanted:
             ledger.wrote(child, wanted, now.digest, sent, stored)
@@ -202,20 +170,21 @@ class Executor:
             log.warning("%s", ledger.altered(child))
         return view is None or view.digest != now.digest
 
-    async def _apply(self, snapshot: Snapshot, work: "_Work", wanted: Mapping[str, Any]) -> dict[str, Any]:
+    async def _apply(self, snapshot: Snapshot, errand: Errand, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Apply what is wanted; what is not there yet only if its name is free."""
-        if work.view is not None:
-            return await self._put_right(_this_very(wanted, work.view))
+        if errand.view is not None:
+            return await self._put_right(_this_very(wanted, errand.view))
         ref = Ref.of(wanted)
-        if work.kind == "Service":
+        if errand.kind == "Service":
             await self._check_name(snapshot, ref)
         try:
             return await self._client.apply(wanted, manager=MANAGER, force=False)
         except (Conflict, Invalid) as error:
             ours = await self._check_name(snapshot, ref)
-            if isinstance(error, Invalid) and not ours:
+            if ours:
+                await self._take_in(snapshot, ref)
+            elif isinstance(error, Invalid):
                 raise
-        # Ours, made before and not in the cache yet, and somebody has changed it meanwhile.
         return await self._client.apply(wanted, manager=MANAGER)
 
     async def _put_right(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,6 +200,40 @@ class Executor:
             ports = [{"op": "replace", "path": "/spec/ports", "value": wanted["spec"]["ports"]}]
             await self._client.patch_json(Ref.of(wanted), ports, manager=MANAGER)
             return await self._client.apply(wanted, manager=MANAGER)
+
+    async def _look_for_strays(self, snapshot: Snapshot, plan: Plan, memory: Memory) -> None:
+        """Look for what should be there and no plan asks for: Deployments by their pods, and templates; each once.
+
+        Raises:
+            Overlooked: There is one.
+        """
+        planned = {"", *(step.revision for step in plan.steps)}
+        there = {pod.revision for pod in snapshot.pods if not pod.deleting}
+        lost = [("Deployment", revision) for revision in there - snapshot.deployments.keys() - planned]
+        lost += [
+            ("ControllerRevision", one) for one in snapshot.deployments.keys() - snapshot.revisions.keys() - planned
+        ]
+        strays = frozenset((kind, objects.child_name(owner_of(snapshot), revision)) for kind, revision in lost)
+        for kind, name in sorted(strays - memory.strays):
+            await self._take_in(snapshot, Ref.to(kind, name, snapshot.namespace))
+        memory.strays = strays
+
+    async def _take_in(self, snapshot: Snapshot, ref: Ref) -> None:
+        """Take an object of ours into the cache, of which no watch tells because somebody changed its label.
+
+        That it lacks the label is seen as drift then, and put right as any other.
+
+        Raises:
+            Overlooked: It is there.
+        """
+        try:
+            live = await self._client.get(ref)
+        except NotFound:
+            return
+        if _controller(live).get("uid") != snapshot.uid or "deletionTimestamp" in live["metadata"]:
+            return
+        self._cache.reflectors[ref.resource.kind].absorb(live)
+        raise Overlooked(f"{ref.resource.kind} {ref.name} is there, though its label {LABEL_MANAGED_BY} hides it")
 
     async def _check_owner(self, snapshot: Snapshot) -> None:
         """Make sure that the owner lives before something that is gone is made again.
@@ -263,53 +266,16 @@ class Executor:
             )
         )
 
-    async def _delete(self, work: "_Work", memory: Memory) -> bool:
-        view = work.view
+    async def _delete(self, errand: Errand, memory: Memory) -> bool:
+        view = errand.view
         if view is None:
             return False
-        memory.forget((work.kind, work.name))
+        memory.forget((errand.kind, errand.name))
         try:
-            await self._client.delete(Ref.to(work.kind, view.name, view.namespace), uid=view.uid)
+            await self._client.delete(Ref.to(errand.kind, view.name, view.namespace), uid=view.uid)
         except NotFound:
             return False
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """One object of a step.
-
-    Attributes:
-        view: what is, None where there is nothing.
-        make: renders what is wanted; None where nothing is.
-        inputs: what ``make`` depends on beside kind, name and owner.
-    """
-
-    step: Step
-    kind: str
-    name: str
-    view: Child | None
-    make: Callable[[], Mapping[str, Any]] | None = None
-    inputs: Hashable = None
-
-
-def _controller_revision(
-    owner: objects.Owner, revision: str, number: int, data: Callable[[], Mapping[str, Any]]
-) -> dict[str, Any]:
-    return objects.controller_revision(owner, revision, number, data())
-
-
-def _deployment(owner: objects.Owner, step: RunRevision, data: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    return objects.deployment(
-        owner,
-        step.revision,
-        data(),
-        replicas=step.replicas,
-        retired_at=step.retired_at,
-        restart=step.restart,
-        restarted_at=step.restarted_at,
-        surge=step.surge,
-    )
 
 
 def _this_very(wanted: Mapping[str, Any], view: Child) -> Mapping[str, Any]:
@@ -322,13 +288,13 @@ def _namespace_goes(snapshot: Snapshot) -> Refusal:
     return Refusal(Reason.NAMESPACE_TERMINATING, said)
 
 
-def _refusal(snapshot: Snapshot, work: _Work, error: ApiError) -> Refusal | None:
+def _refusal(snapshot: Snapshot, errand: Errand, error: ApiError) -> Refusal | None:
     """Return what a person has to be told about a failed write, or None for what passes by itself."""
     # A webhook that cannot be asked makes a 500, but no fault of the API server's: it does not pass by itself.
     webhook = any(words in error.message for words in ("admission webhook", "failed calling webhook"))
     if webhook or isinstance(error, Invalid | Forbidden | BadRequest):
-        what = f"{'' if work.make else 'the deletion of '}{work.kind} {work.name}"
-        field = field_to_correct(snapshot.spec, work.make(), str(error)) if snapshot.spec and work.make else ""
+        what = f"{'' if errand.make else 'the deletion of '}{errand.kind} {errand.name}"
+        field = field_to_correct(snapshot.spec, errand.make(), str(error)) if snapshot.spec and errand.make else ""
         remedy = f"Correct {field}: " if field else ""
         return Refusal(Reason.REJECTED, f"{remedy}the API server refuses {what}: {error}")
     return None

@@ -17,15 +17,19 @@ class Memory:
     """Memory of one LLMDeployment.
 
     Attributes:
-        told_at: when its status was last written, None before the first time.
+        told_at: when its status was last written, in monotonic seconds, None before the first time.
         waits: how often in a row a name was still taken by what a deleted LLMDeployment left.
         namespace_goes: whether its namespace is being deleted, which nobody can stop: nothing can be made there.
+        relieved: since when its revisions serve no more, as the last plan said.
+        strays: children that should be there, but are not wanted, and were looked for in vain.
         ledger: what became of the writes of its children.
     """
 
-    told_at: datetime | None = None
+    told_at: float | None = None
     waits: int = 0
     namespace_goes: bool = False
+    relieved: Mapping[str, datetime] = field(default_factory=dict)
+    strays: frozenset[ChildKey] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)
@@ -33,6 +37,10 @@ class Memory:
     def knows(self, child: ChildKey) -> bool:
         """Say whether a child was made, or found in place, before."""
         return child in self._digests
+
+    def wanted(self, child: ChildKey) -> str:
+        """Return the digest of a child as it was last wanted, empty where it never was."""
+        return self._digests[child][1] if child in self._digests else ""
 
     def digest(self, child: ChildKey, inputs: Hashable, render: Callable[[], Mapping[str, Any]]) -> str:
         """Return the digest of a child as it should be, rendered only if the inputs are not those of the last time."""

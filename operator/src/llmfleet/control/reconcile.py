@@ -1,7 +1,9 @@
 """One reconcile: gather, decide, apply, summarise. Everything else in this package feeds these four lines."""
 
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -9,7 +11,7 @@ from llmfleet.api.names import API_VERSION, KIND, STATUS_MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.api.status import Status
 from llmfleet.control.cache import Cache, Key
-from llmfleet.control.executor import Executor, Outcome, OwnerGone, PredecessorLeaving
+from llmfleet.control.executor import Executor, Outcome, Overlooked, OwnerGone, PredecessorLeaving
 from llmfleet.control.logs import log_fields
 from llmfleet.control.memory import Memory
 from llmfleet.control.metrics import Metrics
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _WORDS_EVERY_S: Final = 15.0
 _FOREIGN_LOOK_S: Final = 20.0
+_LOOK_AGAIN_S: Final = 1.0
+_MAX_DOUBLINGS: Final = 16
 _WAITS_IN_SILENCE: Final = 4
 """What a deleted LLMDeployment of the same name leaves is gone within seconds; after the fourth look it is told."""
 
@@ -53,6 +57,7 @@ class Reconciler:
         recorder: tells people.
         metrics: counts.
         clock: the time, for decisions.
+        monotonic: seconds that never go back, for pauses.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Reconciler:
         metrics: Metrics,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._cache = cache
@@ -71,6 +77,7 @@ class Reconciler:
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
+        self._monotonic = monotonic
         self._memories: dict[Key, tuple[str, Memory]] = {}
 
     async def reconcile(self, key: Key) -> Visit:
@@ -88,15 +95,19 @@ class Reconciler:
 
     async def _carry_on(self, key: Key, snapshot: Snapshot, memory: Memory, now: datetime) -> Visit:
         """Decide, apply, summarise."""
-        plan = decide(snapshot, now)
+        plan = decide(replace(snapshot, relieved=memory.relieved), now)
+        memory.relieved = plan.relieved
         try:
             outcome = await self._executor.carry_out(snapshot, plan, memory)
         except OwnerGone:
             self._cache.drop(key, snapshot.uid)
             return Visit()
+        except Overlooked as found:
+            log.info("%s", found)
+            return Visit(_LOOK_AGAIN_S)
         except PredecessorLeaving as leaving:
             log.info("%s", leaving)
-            again_s = min(_FOREIGN_LOOK_S, 2.0**memory.waits)
+            again_s = min(_FOREIGN_LOOK_S, 2.0 ** min(memory.waits, _MAX_DOUBLINGS))
             memory.waits += 1
             if memory.waits < _WAITS_IN_SILENCE:
                 return Visit(again_s)
@@ -111,7 +122,7 @@ class Reconciler:
         for step in outcome.done:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()
-        wait_s = await self._tell(key, snapshot, status, memory, now)
+        wait_s = await self._tell(key, snapshot, status, memory)
         for event in narrate(snapshot, outcome.done, status):
             self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
         look_s = min((s for s in (wait_s, plan.revisit_s, outcome.look_again_s) if s is not None), default=None)
@@ -143,16 +154,16 @@ class Reconciler:
             status = summarise(snapshot, decide(snapshot, now), refusal, outdated=False, now=now)
         else:
             status = stalled(snapshot, refusal, now)
-        await self._tell(key, snapshot, status, self._memory(key, snapshot.uid), now)
+        await self._tell(key, snapshot, status, self._memory(key, snapshot.uid))
         for event in narrate(snapshot, (), status):
             self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
 
-    async def _tell(self, key: Key, snapshot: Snapshot, status: Status, memory: Memory, now: datetime) -> float | None:
+    async def _tell(self, key: Key, snapshot: Snapshot, status: Status, memory: Memory) -> float | None:
         """Write the status if it is news; other words for the same facts wait until the last ones are old enough."""
         if status == snapshot.status:
             return None
         if memory.told_at is not None and differs_in_words_only(snapshot.status, status):
-            wait_s = _WORDS_EVERY_S - (now - memory.told_at).total_seconds()
+            wait_s = _WORDS_EVERY_S - (self._monotonic() - memory.told_at)
             if wait_s > 0:
                 return wait_s
         body = {
@@ -166,7 +177,7 @@ class Reconciler:
         except NotFound:
             self._cache.drop(key, snapshot.uid)
             return None
-        memory.told_at = now
+        memory.told_at = self._monotonic()
         self._cache.wrote_status(key, status, version_of(stored))
         return None
 

@@ -1,7 +1,8 @@
 """The decision about one LLMDeployment: from its snapshot and the time to its plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from llmfleet.api.deployment import Spec
 from llmfleet.api.reasons import Reason
@@ -46,14 +47,22 @@ def decide(snapshot: Snapshot, now: datetime) -> Plan:
         revisit_s=who.revisit_s,
         restart=acted,
         restarting=restarts_now or restart.under_way(snapshot, who.stable),
+        relieved=_relieved(who, now),
     )
+
+
+def _relieved(who: Roles, now: datetime) -> Mapping[str, datetime]:
+    """Return since when each revision serves no more. What users still reach is relieved by the switch, from now on."""
+    switched = {} if who.current in ("", who.stable) else {who.current: now}
+    return MappingProxyType({**who.retired, **switched})
 
 
 def _serving(snapshot: Snapshot, spec: Spec, who: Roles, anew: Acted | None) -> Iterator[Step]:
     """See to what serves first, and bring up before switching: the Service never selects what is not there yet."""
-    target = snapshot.revision
-    if who.stable != target and who.stable in snapshot.revisions:
-        yield from _running(snapshot, spec, who.stable, anew)
+    target, current = snapshot.revision, who.current
+    gone = current != who.stable and current not in snapshot.deployments
+    if current != target and current in snapshot.revisions and not gone:
+        yield from _running(snapshot, spec, current, anew if current == who.stable else None)
     yield RememberRevision(target, Reason.NEW_REVISION, f"revision {target} is new")
     if snapshot.service is None:
         yield PointService(who.stable, Reason.NEW_REVISION, f"the Service selects revision {who.stable}")
@@ -138,7 +147,7 @@ def _leaving(snapshot: Snapshot, spec: Spec, who: Roles) -> Iterator[Step]:
         )
     for revision, cause in who.removed.items():
         yield RemoveRevision(revision, Reason.REMOVED, f"revision {revision} is removed: {cause}")
-    running = frozenset((snapshot.revision, who.stable, *who.retired, *who.removed))
+    running = frozenset((snapshot.revision, who.stable, *snapshot.deployments))
     numbers = {revision: view.number for revision, view in snapshot.revisions.items()}
     for revision in forgotten(numbers, running, spec.revision_history_limit):
         yield ForgetRevision(revision, Reason.REMOVED, f"revision {revision} is older than revisionHistoryLimit keeps")

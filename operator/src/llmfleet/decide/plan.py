@@ -4,7 +4,8 @@ Every step says what shall be, not what shall be changed: whoever applies it com
 already true costs nothing. Equal snapshots at equal times give equal plans.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from llmfleet.api.reasons import Reason
@@ -87,6 +88,8 @@ class Plan:
         revisit_s: seconds until time alone can change the plan, None where it cannot.
         restart: the restart that was last acted on, this plan included, None where none was ever asked for.
         restarting: engines of the stable revision are still to be replaced.
+        relieved: revisions that serve no more, once the plan is carried out, with the moment from which on; to be
+            handed in again with the next snapshot, because not everywhere what is noted on an object stays there.
     """
 
     target: str
@@ -96,3 +99,4 @@ class Plan:
     revisit_s: float | None = None
     restart: Acted | None = None
     restarting: bool = False
+    relieved: Mapping[str, datetime] = field(default_factory=dict)

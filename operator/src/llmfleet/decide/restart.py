@@ -4,29 +4,35 @@ The revision stays. Its Deployment's pod template gets the moment of the restart
 controller replaces the engines one after another: a successor first, then a drained end. Where there is no room for a
 successor, one engine makes room for it, as far as spec.disruption lets one be missing; the last ready one never does.
 
-A Deployment carries the value that it answered beside the moment, in one write, and status echoes both: whoever of the
-two is newer tells what was acted on last. A Deployment is born with the value of that day: what just starts is not
-restarted.
+A Deployment carries the value that it answered beside the moment, in one write, and status echoes both: of the
+Deployment that serves and the status the newer one tells what was acted on last. A Deployment is born with the value of
+that day: what just starts is not restarted.
 """
 
 import math
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from llmfleet.api.deployment import Disruption, Spec
 from llmfleet.api.units import moment
 from llmfleet.decide.plan import Acted
 from llmfleet.observe.views import DeploymentView, PodView, Snapshot
 
+_LATER: Final = timedelta(seconds=1)
+"""Moments are stored in whole seconds."""
+
 
 def acted(snapshot: Snapshot, stable: str, now: datetime) -> tuple[Acted | None, bool]:
     """Return the restart last acted on, the present one included, and whether it is to be acted on now."""
-    asked, last, serves = snapshot.orders.restart, _last(snapshot), snapshot.deployments.get(stable)
+    asked, serves = snapshot.orders.restart, snapshot.deployments.get(stable)
+    last = _last(snapshot, serves)
     if last is None and serves is not None and serves.restart:
         last = Acted(serves.restart, now)
     if not asked or (last is not None and last.request == asked):
         return last, False
-    return Acted(asked, now), serves is not None
+    # Later than the last one whatever the clocks say, or what was acted on before would count again.
+    return Acted(asked, now if last is None else max(now, last.at + _LATER)), serves is not None
 
 
 def under_way(snapshot: Snapshot, revision: str) -> bool:
@@ -78,15 +84,17 @@ def _count(share: int | str, replicas: int) -> int:
     return share if isinstance(share, int) else math.ceil(int(share.removesuffix("%")) * replicas / 100)
 
 
-def _last(snapshot: Snapshot) -> Acted | None:
-    """Return the newest restart that is on record. At one moment a Deployment is the newer one: it is written first."""
-    return max((*_answered(snapshot), *_echoed(snapshot)), key=lambda restart: restart.at, default=None)
+def _last(snapshot: Snapshot, serves: DeploymentView | None) -> Acted | None:
+    """Return the newest restart that is on record. At one moment a Deployment is the newer one: it is written first.
+
+    Only the Deployment that serves is asked: a relieved one may have answered under a clock that was ahead.
+    """
+    return max((*_answered(serves), *_echoed(snapshot)), key=lambda restart: restart.at, default=None)
 
 
-def _answered(snapshot: Snapshot) -> Iterator[Acted]:
-    for deployment in snapshot.deployments.values():
-        if deployment.restart and deployment.restarted_at is not None:
-            yield Acted(deployment.restart, deployment.restarted_at)
+def _answered(serves: DeploymentView | None) -> Iterator[Acted]:
+    if serves is not None and serves.restart and serves.restarted_at is not None:
+        yield Acted(serves.restart, serves.restarted_at)
 
 
 def _echoed(snapshot: Snapshot) -> Iterator[Acted]:

@@ -1,4 +1,7 @@
-"""From Kubernetes objects (JSON as the API server sends it) to views. Missing parts read as empty, never as errors."""
+"""From Kubernetes objects (JSON as the API server sends it) to views. Missing parts read as empty, never as errors.
+
+What an object of ours is, its owner and its name tell: anybody can change its labels, and nothing may depend on that.
+"""
 
 import functools
 import hashlib
@@ -13,8 +16,10 @@ from llmfleet.api.names import (
     ANNOTATION_RESTARTED_AT,
     ANNOTATION_RETIRED_AT,
     CONTAINER,
+    LABEL_MANAGED_BY,
     LABEL_NAME,
     LABEL_REVISION,
+    MANAGED_BY,
 )
 from llmfleet.api.units import moment
 from llmfleet.observe.views import Child, DeploymentView, EnginePart, Failure, Orders, PodView, RevisionView, packed
@@ -30,7 +35,7 @@ _NO_CONDITION: Object = {}
 
 def child(obj: Object, digest: str) -> Child:
     """Return the view of an object that has nothing of its own to read, such as a PodDisruptionBudget."""
-    return Child(**_identity(obj), revision=_labels(obj).get(LABEL_REVISION, ""), digest=digest)
+    return Child(**_identity(obj), revision=_revision(obj), digest=digest)
 
 
 def service(obj: Object, digest: str) -> Child:
@@ -41,13 +46,16 @@ def service(obj: Object, digest: str) -> Child:
 
 def orders(obj: Object) -> Orders:
     """Return what the annotations of an LLMDeployment ask for. A text that is too long to echo is told by its hash."""
-    noted = _annotations(obj)
-    restart, pause = noted.get(ANNOTATION_RESTART, "").strip(), noted.get(ANNOTATION_PAUSE, "").strip()
-    if len(restart) > _REQUEST_CHARACTERS:
-        restart = hashlib.sha256(restart.encode()).hexdigest()
+    restart, pause = _request(obj), _annotations(obj).get(ANNOTATION_PAUSE, "").strip()
     return (
         Orders(restart, "" if pause.lower() == "false" else pause[:_WHY_CHARACTERS]) if restart or pause else _NO_ORDERS
     )
+
+
+def _request(obj: Object) -> str:
+    """Return the restart that an object asks for or has answered, as it can be echoed."""
+    request: str = _annotations(obj).get(ANNOTATION_RESTART, "").strip()
+    return request if len(request) <= _REQUEST_CHARACTERS else hashlib.sha256(request.encode()).hexdigest()
 
 
 def deployment(obj: Object, digest: str) -> DeploymentView:
@@ -57,12 +65,12 @@ def deployment(obj: Object, digest: str) -> DeploymentView:
     rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     return DeploymentView(
         **_identity(obj),
-        revision=_labels(obj).get(LABEL_REVISION, ""),
+        revision=_revision(obj),
         digest=digest,
         replicas=spec.get("replicas", 1),
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
         retired_at=_moment(_annotations(obj).get(ANNOTATION_RETIRED_AT)),
-        restart=_annotations(obj).get(ANNOTATION_RESTART, ""),
+        restart=_request(obj),
         restarted_at=_moment(_annotations(template).get(ANNOTATION_RESTARTED_AT)),
         surge=rolling.get("maxSurge", 1) != 0,
     )
@@ -70,14 +78,16 @@ def deployment(obj: Object, digest: str) -> DeploymentView:
 
 def controller_revision(obj: Object, digest: str) -> RevisionView:
     """Return the view of a ControllerRevision."""
-    data = obj.get("data") or {}
+    data, identity, revision = obj.get("data") or {}, _identity(obj), _revision(obj)
+    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_NAME: identity["llm"], LABEL_REVISION: revision}
     return RevisionView(
-        **_identity(obj),
-        revision=_labels(obj).get(LABEL_REVISION, ""),
+        **identity,
+        revision=revision,
         digest=digest,
         number=obj.get("revision", 0),
         packed=packed(data),
         engine=_engine(data.get("template") or {}),
+        relabelled=not labels.items() <= _labels(obj).items(),
     )
 
 
@@ -112,15 +122,25 @@ def pod(obj: Object) -> PodView:
 
 
 def _identity(obj: Object) -> dict[str, str]:
-    metadata = obj["metadata"]
-    owners = [owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
+    metadata, owner = obj["metadata"], _owner(obj)
     return {
         "namespace": metadata.get("namespace", ""),
         "name": metadata["name"],
         "uid": metadata["uid"],
-        "owner": owners[0] if owners else "",
-        "llm": _labels(obj).get(LABEL_NAME, ""),
+        "owner": owner.get("uid", ""),
+        "llm": owner.get("name", ""),
     }
+
+
+def _owner(obj: Object) -> Object:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def _revision(obj: Object) -> str:
+    """Return the revision that an object's name ends with, after the name of its LLMDeployment."""
+    name: str = obj["metadata"]["name"]
+    return name.removeprefix(f"{_owner(obj).get('name', '')}-")
 
 
 def _labels(obj: Object) -> Object:

@@ -22,8 +22,8 @@ class Child:
 
     Attributes:
         owner: uid of the controlling owner, empty where there is none.
-        llm: name of the LLMDeployment it belongs to, by label.
-        revision: hash of the revision it belongs to; of a Service, the one its selector names.
+        llm: name of that owner.
+        revision: hash of the revision it belongs to, by its name; of a Service, the one its selector names.
         digest: of the fields that our field manager owns, to see drift without keeping them.
     """
 
@@ -84,11 +84,13 @@ class RevisionView(Child):
         number: grows with every revision of one LLMDeployment.
         packed: ``data``, packed.
         engine: what its template says of the engine.
+        relabelled: whether somebody changed the labels by which it is found.
     """
 
     number: int
     packed: bytes
     engine: EnginePart = EnginePart()
+    relabelled: bool = False
 
     @property
     def data(self) -> dict[str, Any]:
@@ -203,6 +205,7 @@ class Snapshot:
         phases: what the launcher of a pod last said it does, by pod uid.
         orders: what its annotations ask for.
         obstacles: why a pod does not get its volumes, in the words of the Event that tells it, by pod uid.
+        relieved: since when revisions serve no more, as the last plan said; empty in a new process.
     """
 
     namespace: str
@@ -222,6 +225,7 @@ class Snapshot:
     phases: Mapping[str, str]
     orders: Orders = Orders()
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    relieved: Mapping[str, datetime] = field(default_factory=dict)
 
     def pods_of(self, revision: str) -> tuple[PodView, ...]:
         """Return the pods of one revision that are not on their way out."""

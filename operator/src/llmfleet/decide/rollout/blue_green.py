@@ -6,6 +6,8 @@
     new       ---- starts ---|====== serves ===================
 
 The Service's selector is the memory of who serves; nothing else is needed to go on after a restart of the operator.
+What it selects is kept up, whoever is to take over: a switch can be refused, or undone, and then the old one still
+serves. It is relieved only when the Service was seen to select the new one.
 """
 
 from collections.abc import Mapping
@@ -30,6 +32,7 @@ class Roles:
     """Who serves, who comes and who goes.
 
     Attributes:
+        current: revision that users reach at this moment, empty where there is none; never retired nor removed.
         stable: revision that the Service shall select.
         retired: revisions that serve no more and stay ready, with the moment they were relieved.
         removed: revisions to remove, with the cause in words.
@@ -37,6 +40,7 @@ class Roles:
         revisit_s: seconds until time alone can change the roles, None where it cannot.
     """
 
+    current: str
     stable: str
     retired: Mapping[str, datetime]
     removed: Mapping[str, str]
@@ -53,16 +57,18 @@ def roles(snapshot: Snapshot, spec: Spec, now: datetime) -> Roles:
     overdue = _overdue(snapshot, fares, spec, now, moments)
     retired, removed = {}, {}
     for revision, deployment in sorted(snapshot.deployments.items()):
-        if revision in (stable, target):
+        if revision in (current, stable, target):
             continue
-        until = (deployment.retired_at or now) + timedelta(seconds=spec.retain_stable_s)
-        if cause := _removal_cause(snapshot, deployment, served=revision == current, until=until, now=now):
+        since = _relieved_at(snapshot, deployment, now)
+        until = since + timedelta(seconds=spec.retain_stable_s)
+        if cause := _removal_cause(snapshot, deployment, until, now):
             removed[revision] = cause
         else:
-            retired[revision] = deployment.retired_at or now
+            retired[revision] = since
             moments.extend(moment for moment in (until, _needed_at(snapshot)) if moment is not None and moment > now)
     wait = min((moment - now for moment in moments), default=None)
     return Roles(
+        current=current,
         stable=stable,
         retired=MappingProxyType(retired),
         removed=MappingProxyType(removed),
@@ -105,14 +111,22 @@ def _overdue(snapshot: Snapshot, fares: Health, spec: Spec, now: datetime, momen
     return deadline <= now
 
 
-def _removal_cause(
-    snapshot: Snapshot, deployment: DeploymentView, *, served: bool, until: datetime, now: datetime
-) -> str:
+def _relieved_at(snapshot: Snapshot, deployment: DeploymentView, now: datetime) -> datetime:
+    """Return since when a revision serves no more: as it is noted on it, or as is remembered, or else since now.
+
+    A moment to come was written by somebody, or by a clock that was ahead: it would keep the engines until then.
+    """
+    known = (deployment.retired_at, snapshot.relieved.get(deployment.revision))
+    return next((moment for moment in known if moment is not None and moment <= now), now)
+
+
+def _removal_cause(snapshot: Snapshot, deployment: DeploymentView, until: datetime, now: datetime) -> str:
     """Say why a revision that shall not serve must go now, or nothing while it may stay.
 
     One that served keeps its engines for its time, ready or not: they are loaded, and may be ready again in a second.
     """
-    if not served and deployment.retired_at is None and snapshot.ready(deployment.revision) == 0:
+    served = deployment.retired_at is not None or deployment.revision in snapshot.relieved
+    if not served and snapshot.ready(deployment.revision) == 0:
         return "it never served and is not ready"
     needed_at = _needed_at(snapshot)
     if needed_at is not None and needed_at <= now:
