@@ -187,6 +187,18 @@ def test_another_restart_is_only_words_but_another_cause_is_news() -> None:
     assert not differs_in_words_only(None, once)
 
 
+def test_that_there_is_room_for_an_engine_is_only_words_but_that_there_is_none_is_news() -> None:
+    unmade = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),)))
+    placed = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW),)))
+    assert (answers(unmade)["CapacityAvailable"], answers(placed)["CapacityAvailable"]) == ("Unknown", "True")
+    assert differs_in_words_only(unmade, placed)
+    full = status_of(
+        snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, unschedulable="0/1 nodes are available"),))
+    )
+    assert answers(full)["CapacityAvailable"] == "False"
+    assert not differs_in_words_only(placed, full)
+
+
 # --- restart, pause, and what the cluster makes of our objects --------------------------------------------------------
 
 BEFORE = NOW - timedelta(minutes=1)

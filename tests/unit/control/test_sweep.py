@@ -101,8 +101,10 @@ async def test_when_much_was_missed_it_is_left_to_whoever_begins_anew() -> None:
 async def test_a_namespace_that_refuses_loses_nothing_and_keeps_nobody_from_the_others() -> None:
     api = Api(model("new", 7, "b"), refusing=("a",))
     cache = known(model("serves", 5, "a"), model("gone", 5, "b"))
-    await sweep(api, cache, "a", "b").compare()
+    sweeping = sweep(api, cache, "a", "b")
+    await sweeping.compare()
     assert cache.uids() == {("a", "serves"): "uid-serves", ("b", "new"): "uid-new"}
+    assert sweeping.refused == {"a"}, "who looks after rights is told"
 
 
 async def listings(api: Api, cache: Cache, during_s: float, synced: asyncio.Event) -> int:

@@ -83,7 +83,7 @@ async def look_after(fleet: Fleet, access: Access, group: asyncio.TaskGroup) -> 
     _observe_losses(fleet, sweep, recorder)
     for kind, reflector in cache.reflectors.items():
         group.create_task(reflector.run(), name=f"reflector {kind}")
-    group.create_task(access.watch(partial(_refused, cache, tap)), name="access")
+    group.create_task(access.watch(partial(_refused, cache, tap, sweep)), name="access")
     for reflector in cache.reflectors.values():
         await reflector.synced.wait()
     group.create_task(recorder.run(), name="events")
@@ -157,8 +157,9 @@ def _observe_access(fleet: Fleet, access: Access) -> None:
     )
 
 
-def _refused(cache: Cache, tap: Wiretap) -> frozenset[str]:
-    return tap.refused.union(*(reflector.refused for reflector in cache.reflectors.values()))
+def _refused(cache: Cache, tap: Wiretap, sweep: Sweep) -> frozenset[str]:
+    """Return the namespaces that refuse something. A watch that stands goes on without the right: the sweep sees it."""
+    return tap.refused.union(sweep.refused, *(reflector.refused for reflector in cache.reflectors.values()))
 
 
 def _namespace(key: Key) -> str:

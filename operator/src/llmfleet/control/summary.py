@@ -4,7 +4,7 @@ from datetime import datetime
 
 from llmfleet.api.names import LABEL_NAME
 from llmfleet.api.reasons import ConditionType, Reason
-from llmfleet.api.status import RestartStatus, RevisionStatus, Status
+from llmfleet.api.status import Condition, RestartStatus, RevisionStatus, Status
 from llmfleet.api.units import timestamp
 from llmfleet.control.conditions import asked, dated, false, paused, true
 from llmfleet.control.facts import Facts, reached
@@ -75,9 +75,16 @@ def differs_in_words_only(before: Status | None, after: Status) -> bool:
 
 
 def _facts_of(status: Status) -> object:
-    conditions = {(condition.type, condition.status, condition.reason) for condition in status.conditions}
+    conditions = {
+        (condition.type, condition.status, condition.reason) for condition in status.conditions if _news(condition)
+    }
     rest = status.model_dump(exclude={"summary", "conditions", "replicas"})
     return rest, conditions
+
+
+def _news(condition: Condition) -> bool:
+    """Say whether an answer is worth a write: that there is room for the engines is none, that there is none is one."""
+    return condition.type != ConditionType.CAPACITY_AVAILABLE or condition.status == "False"
 
 
 def _refused(snapshot: Snapshot, plan: Plan, refusal: Refusal | None, now: datetime) -> Status:

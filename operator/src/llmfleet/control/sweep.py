@@ -47,6 +47,7 @@ class Sweep:
 
     Attributes:
         healed: how many differences were found so far.
+        refused: namespaces that did not let themselves be listed the last time.
         distrust: set when whoever follows has to begin anew: the kind is gone, or something was never told.
     """
 
@@ -57,6 +58,7 @@ class Sweep:
         self._cause = asyncio.Event()
         self._listing_s = 0.0
         self.healed = 0
+        self.refused: frozenset[str] = frozenset()
         self.distrust = asyncio.Event()
 
     def doubt(self, why: str) -> None:
@@ -103,10 +105,10 @@ class Sweep:
             ApiError: The API server could not be asked.
         """
         known = self._cache.uids()
-        there, refused = await self._listed()
+        there, self.refused = await self._listed()
         for key, uid in known.items():
             # Known before the listing began and not in it: this very object is gone.
-            if key[0] not in refused and there.get(key, ("", 0))[0] != uid and self._cache.drop(key, uid):
+            if key[0] not in self.refused and there.get(key, ("", 0))[0] != uid and self._cache.drop(key, uid):
                 self.healed += 1
                 log.warning("LLMDeployment %s/%s is gone, and we were not told", *key)
         if self._behind(there):
@@ -122,7 +124,7 @@ class Sweep:
         """Return what is not known, or not as it is now."""
         return [key for key, (_, version) in there.items() if self._cache.told(key) < version]
 
-    async def _listed(self) -> tuple[dict[Key, tuple[str, int]], set[str]]:
+    async def _listed(self) -> tuple[dict[Key, tuple[str, int]], frozenset[str]]:
         """Return uid and version of every LLMDeployment there is, and the namespaces that refuse to tell."""
         found: dict[Key, tuple[str, int]] = {}
         refused: set[str] = set()
@@ -137,4 +139,4 @@ class Sweep:
                     raise
                 refused.add(namespace)
         self._listing_s = time.monotonic() - begin
-        return found, refused
+        return found, frozenset(refused)
