@@ -5,10 +5,10 @@ Whatever is not an answer of an API server becomes an error of `errors`, never a
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import orjson
 
 from llmfleet.kube.errors import ApiError, Unreachable, error_from_status, error_from_text
 
@@ -26,7 +26,7 @@ def read_object(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is no Kubernetes object.
     """
-    parsed: dict[str, Any] = json.loads(text)
+    parsed: dict[str, Any] = orjson.loads(text)
     if not isinstance(parsed, dict) or "metadata" not in parsed:
         raise ValueError("the answer is no Kubernetes object")
     return parsed
@@ -54,7 +54,7 @@ async def read_error(response: aiohttp.ClientResponse) -> ApiError:
     text = (await read_body(response)).decode(errors="replace")
     retry_after = response.headers.get("Retry-After")
     try:
-        body = json.loads(text)
+        body = orjson.loads(text)
     except ValueError:
         body = None
     if isinstance(body, dict) and body.get("kind") == "Status":
@@ -89,7 +89,7 @@ async def read_lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, Non
 def read_event(line: bytes, resource: Resource) -> dict[str, Any]:
     """Parse one line of a watch; raises what an ERROR event says, or Unreachable for a line that is no event."""
     try:
-        event: dict[str, Any] = json.loads(line)
+        event: dict[str, Any] = orjson.loads(line)
         if event["type"] != "ERROR":
             event["object"]["metadata"]["resourceVersion"]  # looked up to fail here and not where it is used
             return event

@@ -7,13 +7,13 @@ It does not cache, retry (with one exception, see `Client._exchange`) or schedul
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from llmfleet.kube.answer import read_body, read_error, read_event, read_lines, read_object, unreachable
@@ -35,7 +35,6 @@ _METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.
 _CONNECT_S = 5.0
 _WRITES_MORE_S = 5.0
 """A write waits so much longer: an admission webhook may take 30 s, and the API server's word on it is worth having."""
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Client:
@@ -318,7 +317,7 @@ class Client:
         """Make one call and parse its answer."""
         url = self._url(path, params or {})
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
-        data = None if body is None else _encode(body).encode()
+        data = None if body is None else orjson.dumps(body)
         async with self._turns:
             started, code = time.perf_counter(), "unreachable"
             try:

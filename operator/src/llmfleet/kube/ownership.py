@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +35,6 @@ Fields = dict[str, Any]
 
 _DIGEST_BYTES = 8
 _REMEMBERED = 4096
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _NOT_FIELDS = ("apiVersion", "kind")
 _NOT_METADATA = ("name", "namespace", "uid", "resourceVersion")
 
@@ -73,8 +72,8 @@ def applied_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(fields: Mapping[str, Any]) -> str:
-    """Hash normalised fields; equal fields give equal digests in every process and version."""
-    return hashlib.blake2b(_canonical(fields).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    """Hash normalised fields; equal fields give equal digests in every process and version. Numbers are 64 bits wide."""
+    return hashlib.blake2b(_canonical(fields), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class OwnedDigests:
@@ -93,7 +92,7 @@ class OwnedDigests:
 
     def of(self, obj: Mapping[str, Any]) -> str:
         """Return the digest of a live object's owned fields."""
-        mark = hashlib.blake2b(_compact(_without_status(obj)).encode(), digest_size=16).digest()
+        mark = hashlib.blake2b(orjson.dumps(_without_status(obj)), digest_size=16).digest()
         known = self._known.get(mark)
         if known is None:
             known = self._known[mark] = digest(owned_fields(obj, self._manager))
@@ -157,7 +156,11 @@ def _item(live: list[Any], name: str) -> int | None:
 @functools.lru_cache(maxsize=1024)
 def _parse(text: str) -> Any:
     """Parse the JSON of a path element; a fleet's objects share a few of them."""
-    return json.loads(text)
+    return orjson.loads(text)
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _normalise(value: Any) -> Any:

@@ -232,6 +232,8 @@ class Reflector(Generic[T]):
     def _put(self, obj: dict[str, Any]) -> None:
         """Take an object over. One that cannot be read is named, once per version, and must not end the others."""
         key, version = _key(obj), version_of(obj)
+        if key in self.store and 0 < version <= self._newest.of(key):
+            return  # the echo of a write of ours, above all
         try:
             kept = self._trim(obj)
         except Exception:
