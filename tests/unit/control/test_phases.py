@@ -17,7 +17,7 @@ from llmfleet.control.phases import Phases
 from llmfleet.control.summary import summarise
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
-from llmfleet.observe.views import Snapshot
+from llmfleet.observe.views import PodView
 from llmfleet_engine.phases import Phase
 from llmfleet_engine.state import State
 from tests.unit.worlds import NOW, deployment, pod, snapshot, stored_spec
@@ -35,11 +35,11 @@ class World:
     """What is known of the cluster, one starting engine; and what was told about it."""
 
     def __init__(self, address: str) -> None:
-        self.pods = (pod(NEW, probe=address),)
+        self.engines = (pod(NEW, probe=address),)
         self.told: asyncio.Queue[str] = asyncio.Queue()
 
-    def snapshot(self, _: Key) -> Snapshot:
-        return snapshot(deployments=(deployment(NEW),), pods=self.pods)
+    def pods(self, _: Key) -> tuple[PodView, ...]:
+        return self.engines
 
     def set_phase(self, _: Key, pod_uid: str, phase: str) -> None:
         assert pod_uid == f"pod-{NEW}-0"
@@ -104,7 +104,7 @@ async def test_a_phase_is_taken_back_when_the_pod_has_become_ready(monkeypatch: 
         inquiries.look(KEY)
         inquiries.look(KEY)
         assert await asyncio.wait_for(world.told.get(), 5) == "LoadingWeights"
-        world.pods = (pod(NEW, ready=True, probe=address),)
+        world.engines = (pod(NEW, ready=True, probe=address),)
         told = "LoadingWeights"
         while told:
             told = await asyncio.wait_for(world.told.get(), 5)
@@ -149,7 +149,7 @@ async def test_one_missed_answer_says_nothing_and_a_second_one_does() -> None:
     async with launcher(said(LOADING)) as (address, _):
         world = World(address)
         asking = Phases(cast("Cache", world))
-        (answering,) = world.pods
+        (answering,) = world.engines
         silent = replace(answering, probe="127.0.0.1:1")
         told_after = []
         for view in (answering, silent, answering, silent, silent):
@@ -177,7 +177,7 @@ async def test_a_fleet_that_starts_is_asked_at_a_bounded_rate() -> None:
     world = World("127.0.0.1:1")
     world.set_phase = lambda *_: None  # type: ignore[method-assign]
     asking = Busy(cast("Cache", world))
-    pods = [replace(world.pods[0], uid=f"uid{number}") for number in range(1000)]
+    pods = [replace(world.engines[0], uid=f"uid{number}") for number in range(1000)]
     await asyncio.gather(*(asking.ask(KEY, view) for view in pods))
     assert await asking.ask(KEY, pods[0]) == 20, "a thousand in twenty seconds"
     assert asking.most == 32

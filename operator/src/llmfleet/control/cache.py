@@ -26,6 +26,8 @@ from llmfleet.observe.views import Child, Orders, PodView, Refusal, Snapshot
 Key = tuple[str, str]
 """Namespace and name of an LLMDeployment."""
 
+_NONE: Final[Mapping[str, Any]] = {}
+
 _SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 _VIEWS: Final[Mapping[str, Callable[[objects.Object, str], Child]]] = {
     "Service": objects.service,
@@ -188,8 +190,12 @@ class Cache:
             obstacles={pod.uid: self._obstacles[pod.uid] for pod in pods if pod.uid in self._obstacles},
         )
 
-    def _of(self, kind: str, key: Key) -> dict[str, Any]:
-        return dict(self._children[kind].get(key, {}))
+    def pods(self, key: Key) -> tuple[PodView, ...]:
+        """Return the pods of one LLMDeployment, none where there is no such object."""
+        return tuple(self._of("Pod", key).values()) if key in self._known else ()
+
+    def _of(self, kind: str, key: Key) -> Mapping[str, Any]:
+        return self._children[kind].get(key, _NONE)
 
     def _parse(self, obj: Mapping[str, Any], before: Known | None) -> Known:
         """Parse what changed: a new generation has a new spec, everything else is status or metadata."""

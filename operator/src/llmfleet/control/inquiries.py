@@ -45,8 +45,7 @@ class Inquiries:
 
     def look(self, key: Key) -> None:
         """Begin to ask about the pods of an LLMDeployment that need it and are not asked about yet."""
-        snapshot = self._cache.snapshot(key)
-        for pod in snapshot.pods if snapshot else ():
+        for pod in self._cache.pods(key):
             for kind in self._kinds:
                 mark = (kind, pod.uid)
                 if mark not in self._tasks and kind.concerns(pod):
@@ -79,5 +78,4 @@ class Inquiries:
             await asyncio.sleep(await kind.ask(key, pod))
 
     def _now(self, key: Key, pod_uid: str) -> PodView | None:
-        snapshot = self._cache.snapshot(key)
-        return next((pod for pod in snapshot.pods if pod.uid == pod_uid), None) if snapshot else None
+        return next((pod for pod in self._cache.pods(key) if pod.uid == pod_uid), None)

@@ -72,7 +72,7 @@ def applied_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(fields: Mapping[str, Any]) -> str:
-    """Hash normalised fields; equal fields give equal digests in every process and version. Numbers are 64 bits wide."""
+    """Hash normalised fields of 64-bit numbers; equal fields give equal digests in every process and version."""
     return hashlib.blake2b(_canonical(fields), digest_size=_DIGEST_BYTES).hexdigest()
 
 
