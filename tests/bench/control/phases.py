@@ -98,10 +98,11 @@ async def react(site: Site, operator: Operator, keys: list[tuple[str, str]], seq
     await asyncio.sleep(1)
     meter = Meter.start({"operator": operator.pid})
     before = await meters.requests(operator.port)
-    first, second = [], []
+    asked, first, second = [], [], []
     for key in keys:
         begin = time.monotonic()
         await site.client.apply(fleet.manifest(*key, sequences=sequences), manager="bench")
+        asked.append(time.monotonic() - begin)
         async with asyncio.timeout(_REACT_WITHIN_S):
             while len(arrivals[key]) < len(kinds):
                 changed.clear()
@@ -114,6 +115,7 @@ async def react(site: Site, operator: Operator, keys: list[tuple[str, str]], seq
     calls = await meters.requests(operator.port) - before
     return {
         "changes": len(keys),
+        "request_ms": percentiles(asked),
         "first_child_ms": percentiles(first),
         "deployment_ms": percentiles(second),
         "writes_per_change": round(meters.writes(calls) / len(keys), 2),
