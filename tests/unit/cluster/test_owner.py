@@ -22,6 +22,7 @@ def test_a_cluster_of_the_same_name_of_another_state_folder_is_left_alone(
 
     monkeypatch.setenv("LLMFLEET_STATE", f"{state_root()}/ours")
     LocalCluster("demo").down()
+    assert list(state_root().iterdir()) == [], "its lock is gone with it"
     assert {path.name for path in spaces.iterdir()} == set(theirs)
     assert network.namespaces("demo") == []
     assert not {network.control_plane_netns("demo"), network.node_netns("demo", 1)} & set(theirs)
