@@ -14,7 +14,10 @@ _TIMEOUT_S = 10.0
 
 
 class Api:
-    """A client of one API server on this machine, as an administrator."""
+    """A client of one API server on this machine, as an administrator.
+
+    Every request raises ClusterError where nobody answers, and where the answer is a refusal.
+    """
 
     def __init__(self, port: int, pki: Path) -> None:
         self._port = port
@@ -25,7 +28,7 @@ class Api:
         """Tell whether the API server answers and is ready."""
         try:
             return self._send("GET", "/readyz", None, "application/json")[0] == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
+        except ClusterError:
             return False
 
     def get(self, path: str) -> dict[str, Any] | None:
@@ -49,6 +52,11 @@ class Api:
             connection.request(method, path, body=payload, headers={"Content-Type": content_type})
             response = connection.getresponse()
             return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ClusterError(
+                f"the API server at 127.0.0.1:{self._port} does not answer {method} {path}: {error}",
+                advice="look whether the cluster still runs, and bring it up again; it may have been taken down",
+            ) from error
         finally:
             connection.close()
 

@@ -62,15 +62,28 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting_for: str) -> Iterator[None]:
-    """Hold an exclusive lock file while the body runs; the kernel frees it when the process ends, however it ends."""
+    """Hold an exclusive lock file while the body runs; the kernel frees it when the process ends, however it ends.
+
+    The body may delete the file: who waited for it takes the next one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with PROGRESS.step(f"wait for {waiting_for} to end"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with PROGRESS.step(f"wait for {waiting_for} to end"):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_at(path, handle.fileno()):
+                yield
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _prune(shelf: Path) -> None:

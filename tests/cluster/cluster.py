@@ -213,8 +213,12 @@ class Cluster(abc.ABC):
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with locked(state_root() / f"{self.name}.lock", f"another change of cluster {self.name}"):
+        """Let nobody else change the cluster meanwhile; the lock of one that is gone goes with it."""
+        lock = state_root() / f"{self.name}.lock"
+        with locked(lock, f"another change of cluster {self.name}"):
             yield
+            if not self._state.exists():
+                lock.unlink(missing_ok=True)
 
 
 def recorded(name: str) -> Shape | None:

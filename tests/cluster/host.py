@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.cluster import network
 from tests.cluster.cache import locked
 from tests.cluster.files import write_whole
-from tests.cluster.places import MACHINE_STATE, state_root
+from tests.cluster.places import MACHINE_STATE, mark, state_root
 from tests.cluster.process import boot_id, kill_all, wait_for
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -116,7 +116,7 @@ def has_nodes() -> bool:
 
 def cgroup(name: str, node: int) -> str:
     """Return the cgroup below which a node keeps its pods, the same in every hierarchy."""
-    return f"llmf-{name}-n{node}"
+    return f"{mark(name)}-n{node}"
 
 
 def create_cgroup(cgroup_name: str) -> None:
@@ -179,7 +179,7 @@ def _pids_below(root: Path) -> set[int]:
 
 
 def _nodes(name: str) -> list[int]:
-    prefix = f"llmf-{name}-n"
+    prefix = f"{mark(name)}-n"
     found = {path.name.removeprefix(prefix) for root in _hierarchies() for path in root.glob(f"{prefix}*")}
     return sorted(int(number) for number in found if number.isdigit())
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError
+from tests.cluster.places import mark
 
 CONTROL_PLANE_IP = "172.30.0.1"
 POD_CIDR = "10.244.0.0/16"
@@ -21,12 +22,12 @@ _NETNS = Path("/run/netns")
 
 def control_plane_netns(name: str) -> str:
     """Return the namespace in which etcd, the API server and DNS of the cluster run."""
-    return f"llmf-{name}-cp"
+    return f"{mark(name)}-cp"
 
 
 def node_netns(name: str, node: int) -> str:
     """Return the namespace of a node; nodes count from 1."""
-    return f"llmf-{name}-n{node}"
+    return f"{mark(name)}-n{node}"
 
 
 def node_ip(node: int) -> str:
@@ -98,7 +99,7 @@ def delete(space: str) -> None:
 
 
 def _nodes(name: str) -> list[int]:
-    prefix = f"llmf-{name}-n"
+    prefix = f"{mark(name)}-n"
     found = [path.name.removeprefix(prefix) for path in _NETNS.glob(f"{prefix}*")] if _NETNS.is_dir() else []
     return sorted(int(number) for number in found if number.isdigit())
 

@@ -39,6 +39,14 @@ def checkout() -> str:
     return hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:6]
 
 
+def mark(name: str) -> str:
+    """Return what the network namespaces and cgroups of a cluster are called, before `-cp` or `-n1`.
+
+    They are the machine's, and clusters of two state folders may have one name: each is known by both.
+    """
+    return f"llmf-{name}-{hashlib.sha256(str(state_root()).encode()).hexdigest()[:6]}"
+
+
 def state_dir(name: str) -> Path:
     """Return the state folder of the cluster of that name.
 

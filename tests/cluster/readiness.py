@@ -67,5 +67,5 @@ def _require_alive(processes: Processes, *components: str) -> None:
             raise ClusterError(
                 f"{component} ended right after its start",
                 log=processes.log(component),
-                advice="run `up` again; if the log speaks of an address in use, it will choose other ports",
+                advice="bring the cluster up again; where the log speaks of an address in use, others are chosen then",
             )

@@ -9,7 +9,7 @@ import time
 from types import FrameType
 
 from tests.cluster import ClusterError, LocalCluster
-from tests.cluster.places import cache_dir
+from tests.cluster.places import MACHINE_STATE, cache_dir, state_root
 from tests.cluster.progress import duration
 from tests.demo import change, chat, diagnosis, ground, model, tour
 from tests.demo.screen import Style, heading, say, styled
@@ -82,7 +82,10 @@ def down(site: Site) -> int:
     except ClusterError as error:
         say(error.report())
         return 1
-    say(f"The machine is as before, but for the build cache ({cache_dir()}) and Debian packages that were installed.")
+    say(
+        f"The machine is as before, but for the build cache ({cache_dir()}), Debian packages that were installed, "
+        f".venv, and the folders {state_root()} and {MACHINE_STATE}."
+    )
     return 0
 
 

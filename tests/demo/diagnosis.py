@@ -15,7 +15,7 @@ def explain(site: Site) -> None:
     """Print what the cluster says about the demo's objects, as far as it still answers."""
     try:
         told = summary(site.llm())
-    except (ClusterError, OSError):
+    except ClusterError:
         return
     if told:
         say(f"status of llm/{MODEL}:")

@@ -57,8 +57,8 @@ def _lacking(site: Site) -> str:
         return f"{dead[0]} has ended"
     try:
         nodes = site.get("/api/v1/nodes").get("items", [])
-    except (ClusterError, OSError) as error:
-        return f"its API server does not answer ({error})"
+    except ClusterError as error:
+        return str(error)
     ready = [node for node in nodes if _condition(node, "Ready") == "True"]
     return "" if ready and len(ready) == len(nodes) else "its node is not Ready"
 

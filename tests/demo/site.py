@@ -18,6 +18,7 @@ MODEL = "tiny"
 SYSTEM = "llmfleet-system"
 OPERATOR = "llmfleet-operator"
 SAMPLES = Path("manifests/samples/tiny")
+SIMULATOR = Path("manifests/samples/simulator.yaml")
 CHART = Path("charts/llmfleet")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.demo.screen import command, heading, say
-from tests.demo.site import MODEL, OPERATOR, SAMPLES, SYSTEM, Site, patch
+from tests.demo.site import CLUSTER, MODEL, OPERATOR, SAMPLES, SIMULATOR, SYSTEM, Site, patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def show(site: Site, url: str, way_back: str) -> None:
 
 
 def look(site: Site, url: str) -> Iterator[Stop]:
-    """Return what changes nothing; the first stop makes kubectl talk to the cluster."""
+    """Return what changes nothing; the first stop makes kubectl and helm talk to the cluster."""
     yield Stop("A cluster of one node. In your shell:", (_environment(site),))
     yield Stop(
         f"The operator in namespace {SYSTEM}, and llm/{MODEL} with what it consists of:",
@@ -44,6 +45,7 @@ def look(site: Site, url: str) -> Iterator[Stop]:
             f"kubectl describe llm {MODEL}",
             "kubectl explain llm.spec.engine",
             f"kubectl logs -n {SYSTEM} deployment/{OPERATOR} --tail=20",
+            f"helm list -n {SYSTEM}",
         ),
     )
     body = shlex.quote(json.dumps({"model": MODEL, "prompt": "Hello"}))
@@ -74,6 +76,15 @@ def experiments(way_back: str) -> Iterator[Stop]:
         "Ask for a second engine, and wait for it.",
         (f"kubectl scale llm {MODEL} --replicas=2", _wait("condition=Ready")),
     )
+    yield Stop(
+        "Try clients against an engine that answers at once. Its image is not part of the demo: the first line builds "
+        "it, some minutes the first time.",
+        (
+            f"{sys.executable} -m tests.cluster --name {CLUSTER} load-image simulator",
+            f"kubectl apply --server-side -f {SIMULATOR}",
+            f"kubectl wait llm {SIMULATOR.stem} --for=condition=Ready --timeout=5m",
+        ),
+    )
     yield Stop("When you have seen enough: everything is taken away.", ("make demo-down",))
 
 
@@ -93,5 +104,6 @@ def _wait(condition: str) -> str:
 
 
 def _environment(site: Site) -> str:
-    """Return one line that makes kubectl talk to the cluster; an old kubectl might not know what is used here."""
-    return f"export KUBECONFIG={site.cluster.kubeconfig} PATH={site.cluster.bin('kubectl').parent}:$PATH"
+    """Return one line that makes kubectl and helm talk to the cluster; old ones might not know what is used here."""
+    folders = ":".join(str(site.cluster.bin(program).parent) for program in ("kubectl", "helm"))
+    return f"export KUBECONFIG={site.cluster.kubeconfig} PATH={folders}:$PATH"

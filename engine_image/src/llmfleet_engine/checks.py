@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from llmfleet_engine.gpu import Gpu, GpuError, inventory, shortage, sliced
+from llmfleet_engine.gpu import Gpu, GpuError, NoLibraryError, inventory, shortage, sliced
 from llmfleet_engine.options import NVIDIA_GPU, Options, Source
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ def check_gpus(
         return ()
     try:
         found = find()
+    except NoLibraryError as error:
+        raise CheckError(
+            f"--gpus asks for {options.gpus} GPUs: {error}: the node has no NVIDIA driver, or the container was "
+            "started without the NVIDIA runtime; look at the pod's nvidia.com/gpu limit and its runtimeClassName"
+        ) from error
     except GpuError as error:
         raise CheckError(f"--gpus asks for {options.gpus} GPUs: {error}") from error
     if options.gpu_resource != NVIDIA_GPU or sliced(environment):

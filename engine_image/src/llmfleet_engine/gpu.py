@@ -16,6 +16,10 @@ class GpuError(Exception):
     """NVML cannot be asked; the text is one line for a person."""
 
 
+class NoLibraryError(GpuError):
+    """NVML is not here. Why that is so, and what to do about it, is another matter in a pod than on a machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU."""
@@ -42,16 +46,15 @@ def _nvml() -> Iterator[None]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError_LibraryNotFound as error:
-        raise GpuError(
-            "NVML (libnvidia-ml.so.1) is not in this container: the node has no NVIDIA driver, or the container was "
-            "started without the NVIDIA runtime; look at the pod's nvidia.com/gpu limit and its runtimeClassName"
-        ) from error
+        raise NoLibraryError("NVML (libnvidia-ml.so.1) is not here") from error
     except pynvml.NVMLError as error:
-        raise GpuError(f"NVML does not start ({error}): look at the node's NVIDIA driver") from error
+        raise GpuError(f"NVML does not start ({error}): look at the machine's NVIDIA driver") from error
     try:
         yield
     except pynvml.NVMLError as error:
-        raise GpuError(f"NVML fails ({error}): look at the node's NVIDIA driver, `dmesg` shows Xid errors") from error
+        raise GpuError(
+            f"NVML fails ({error}): look at the machine's NVIDIA driver, `dmesg` shows Xid errors"
+        ) from error
     finally:
         pynvml.nvmlShutdown()
 

@@ -25,11 +25,17 @@ def main() -> int:
     """Runs the check; returns 0 where everything went as it must, 1 where not, 2 on a machine without a GPU."""
     try:
         found = gpu.inventory()
+    except gpu.NoLibraryError as error:
+        say(
+            f"gpu-check cannot run: {error}, so this machine has no NVIDIA GPU, or no driver for it; where there is a "
+            "GPU, install NVIDIA's driver until `nvidia-smi -L` lists it"
+        )
+        return 2
     except gpu.GpuError as error:
-        say(f"gpu-check cannot run here, this machine has no NVIDIA GPU to check: {error}")
+        say(f"gpu-check cannot run: {error}")
         return 2
     if not found:
-        say("gpu-check cannot run here: NVML answers and knows no GPU")
+        say("gpu-check cannot run: NVML answers and knows no GPU; does `nvidia-smi -L` list one?")
         return 2
     for one in found:
         say(f"found GPU {one.index}: {one.name}, {one.memory_mib} MiB")

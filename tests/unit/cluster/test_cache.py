@@ -1,3 +1,4 @@
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from tests.cluster.cache import cached, key_of, locked, tree_key
 from tests.cluster.places import cache_dir
+from tests.wait import eventually
 
 
 def test_an_entry_is_made_once_for_its_key() -> None:
@@ -49,6 +51,29 @@ def test_two_builds_at_a_time_make_one_entry() -> None:
     for thread in threads:
         thread.join(timeout=10)
     assert len(made) == 1
+
+
+def test_who_waited_for_a_lock_that_was_deleted_keeps_others_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "lock"
+    held, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with locked(lock, "the test"):
+            held.set()
+            leave.wait(10)
+
+    waiter = threading.Thread(target=wait)
+    with locked(lock, "nobody"):
+        waiter.start()
+        eventually(lambda: "wait for the test" in capsys.readouterr().err, within_s=10, what="it waits for the lock")
+        lock.unlink()
+    assert held.wait(10)
+    with lock.open() as handle, pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    leave.set()
+    waiter.join(timeout=10)
 
 
 def test_only_the_last_two_generations_are_kept() -> None:

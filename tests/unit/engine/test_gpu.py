@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from llmfleet_engine import gpu_check
+from llmfleet_engine import checks, gpu_check
 from llmfleet_engine.gpu import Gpu, GpuError, Reading, inventory, readings, shortage, visible
 
 FOUND = tuple(Gpu(index, "NVIDIA H100 80GB HBM3", 81_559) for index in range(4))
@@ -96,8 +96,8 @@ def test_a_gpu_that_does_not_tell_its_power_is_read_all_the_same(
 
 def test_a_node_without_a_driver_is_told_with_what_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pynvml, "nvmlInit", fail(pynvml.NVMLError_LibraryNotFound))
-    with pytest.raises(GpuError, match=r"libnvidia-ml\.so\.1.*nvidia\.com/gpu"):
-        inventory()
+    with pytest.raises(checks.CheckError, match=r"libnvidia-ml\.so\.1.*nvidia\.com/gpu.*runtimeClassName"):
+        checks.check_gpus(gpu_check.asked_for(1), {})
 
 
 def test_a_gpu_that_fails_is_told_and_the_library_closed(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,4 +121,8 @@ def test_the_gpu_check_says_so_where_none_are(
 ) -> None:
     monkeypatch.setattr(pynvml, "nvmlInit", fail(pynvml.NVMLError_LibraryNotFound))
     assert gpu_check.main() == 2
-    assert "no NVIDIA GPU" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "this machine has no NVIDIA GPU, or no driver for it" in told
+    assert "nvidia-smi -L" in told
+    assert "pod" not in told
+    assert "container" not in told
