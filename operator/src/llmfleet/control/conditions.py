@@ -36,7 +36,7 @@ def asked(facts: Facts) -> Iterator[Condition]:
 def _available(facts: Facts) -> Condition:
     kind, replicas = ConditionType.AVAILABLE, facts.spec.replicas
     if replicas == 0:
-        return false(kind, Reason.SCALED_TO_ZERO, "spec.replicas is 0: scale up to serve.")
+        return false(kind, Reason.SCALED_TO_ZERO, "Nothing serves, as spec.replicas 0 asks.")
     if not facts.reached:
         why = facts.refusal.reason if facts.refusal is not None else Reason.NO_READY_ENGINE
         return false(kind, why, f"No Service of this LLMDeployment leads to its engines at {_where(facts)}.")
