@@ -105,6 +105,13 @@ def test_a_volume_that_cannot_be_mounted_is_named_for_as_long_as_the_pod_waits_f
     assert status_of(replace(world, pods=(pod(NEW),))).state == "Starting"
 
 
+def test_memory_without_a_unit_is_named_where_no_sandbox_fits_into_it() -> None:
+    said = "Failed to create pod sandbox: container init was OOM-killed (memory limit too low?)"
+    waiting = pod(NEW, waiting=("ContainerCreating", ""), running=False)
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(waiting,), obstacles={waiting.uid: said})
+    assert f"{said}; raise spec.resources.memory, which is in bytes unless" in status_of(world).summary
+
+
 def test_quota_and_admission_are_quoted() -> None:
     refused = deployment(NEW, refused='pods "x" is forbidden: exceeded quota: gpus')
     status = status_of(snapshot(serving=NEW, deployments=(refused,)))

@@ -16,4 +16,6 @@ def remedy(spec: Spec, reason: Reason, said: str) -> str:
         return "correct spec.engine.args"
     if reason is Reason.ENGINE_FAILED and ("the kernel killed" in said or "OOMKilled" in said):
         return "raise spec.resources.memory"
+    if "memory limit too low" in said:
+        return "raise spec.resources.memory, which is in bytes unless it has a unit such as Gi"
     return ""
