@@ -121,6 +121,7 @@ NO_NAME = "must be the name of an object"
 NO_KEY = "must be a key as in a Secret's data"
 NO_TIME = "must be a time such as 90s, 10m or 1h30m"
 NO_AMOUNT = "must be an amount such as 8, 500m or 64Gi"
+NO_MEMORY = "must be an amount of memory such as 64Gi or 512Mi"
 NO_SHARE = "must be a number such as 1, or a share such as 25%"
 NO_LABEL = "must be the value of a label"
 NO_LABEL_KEY = "a key must be a name of at most 63 letters"
@@ -215,9 +216,9 @@ VIOLATIONS: list[tuple[str, str, Object]] = [
     ("spec.resources.gpu.resourceName", "such as nvidia.com/gpu", {"resources.gpu": {"resourceName": "gpu"}}),
     ("spec.resources.gpu.product", "such as NVIDIA-A100", {"resources.gpu": {"product": "NVIDIA A100"}}),
     ("spec.resources.cpu", NO_AMOUNT, {"resources.cpu": "8 cores"}),
-    ("spec.resources.memory", NO_AMOUNT, {"resources.memory": "64GB"}),
-    ("spec.resources.memory", NO_AMOUNT, {"resources.memory": "-1Gi"}),
-    ("spec.resources.sharedMemory", NO_AMOUNT, {"resources.sharedMemory": "8 Gi"}),
+    ("spec.resources.memory", NO_MEMORY, {"resources.memory": "64GB"}),
+    ("spec.resources.memory", NO_MEMORY, {"resources.memory": "-1Gi"}),
+    ("spec.resources.sharedMemory", NO_MEMORY, {"resources.sharedMemory": "8 Gi"}),
     ("spec.disruption.maxUnavailable", NO_SHARE, {"disruption": {"maxUnavailable": "101%"}}),
     ("spec.disruption.minAvailable", NO_SHARE, {"disruption": {"minAvailable": "half"}}),
     ("spec.disruption", "not both", {"disruption": {"maxUnavailable": 1, "minAvailable": 1}}),

@@ -142,6 +142,20 @@ def test_drift_in_our_fields_is_repaired_and_foreign_fields_stay(models: Models)
     models.kubectl("delete", "pdb", f"chat-{revision}")
     models.wait(lambda: models.get("deployment", f"chat-{revision}")["spec"]["replicas"] == 2, "replicas are put back")
     models.wait(lambda: models.get("service")["spec"]["ports"][0]["port"] == 8000, "the port is put back")
+
+    def told() -> bool:
+        events = models.kubectl("get", "events", "-o", "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}")
+        repairs = [line for line in events.splitlines() if line.startswith("Repaired: ")]
+        return all(
+            any(what in line for line in repairs)
+            for what in (
+                ": spec.replicas put back (changed by kubectl",
+                "PodDisruptionBudget",
+                "was deleted and is made",
+            )
+        )
+
+    models.wait(told, "every repair is told, with the field and who changed it")
     models.wait(lambda: len(models.items("poddisruptionbudgets")) == 1, "the budget is made again")
     assert models.get("deployment", f"chat-{revision}")["metadata"]["annotations"]["example.com/mine"] == "yes"
 

@@ -1,6 +1,7 @@
 """What is asked of the API server and written to it, plan by plan, against one that is played."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from llmfleet.control.memory import Memory
 from llmfleet.decide.decision import decide
 from llmfleet.decide.revision import revision_hash
 from llmfleet.kube.client import Client
-from llmfleet.kube.errors import NotFound
+from llmfleet.kube.errors import Forbidden, NotFound
 from llmfleet.kube.resources import Ref
 from llmfleet.render import objects
 from llmfleet.render.profiles import Images
@@ -30,8 +31,11 @@ class Api:
         self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.asked: list[str] = []
         self.version = 1
+        self.refusing = ""
 
     async def apply(self, obj: Mapping[str, Any], *, manager: str, **_: object) -> dict[str, Any]:
+        if obj["kind"] == self.refusing:
+            raise Forbidden("exceeded quota")
         self.version += 1
         name = obj["metadata"]["name"]
         self.asked.append(f"apply {obj['kind']}")
@@ -44,6 +48,8 @@ class Api:
 
     async def get(self, ref: Ref) -> dict[str, Any]:
         self.asked.append(f"get {ref.resource.kind}")
+        if ref.resource.kind == "LLMDeployment":
+            return {"metadata": {"uid": UID}}
         if (ref.resource.kind, ref.name) not in self.stored:
             raise NotFound(f"{ref} not found")
         return self.stored[ref.resource.kind, ref.name]
@@ -64,6 +70,35 @@ class Process:
         self.executor = Executor(client, self.cache, Images("gpu", "cpu", "sim"))
         self.memory, self.now, self.version = Memory(), NOW, 0
 
+    def lose(self, kind: str) -> None:
+        """Somebody deletes an object, and the watch tells it."""
+        del self.api.stored[kind, NAMES[kind]]
+        self.api.version += 1
+        self.cache.reflectors[kind]._drop(("team", NAMES[kind]), self.api.version)
+
+    def edit(self, kind: str, path: tuple[str | int, ...], value: object) -> None:
+        """Somebody changes a field of an object, and the watch tells it."""
+        edited = deepcopy(self.api.stored[kind, NAMES[kind]])
+        place: Any = edited
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = value
+        owned: dict[str, Any] = {}
+        for part in reversed(path):
+            owned = {'k:{"name":"engine"}' if isinstance(part, int) else f"f:{part}": owned}
+        metadata = edited["metadata"]
+        metadata["managedFields"].append({"manager": "kubectl-edit", "fieldsV1": owned})
+        self.api.version += 1
+        metadata["resourceVersion"] = str(self.api.version)
+        self.api.stored[kind, NAMES[kind]] = edited
+        self.cache.reflectors[kind].absorb(edited)
+
+    def ask_for(self, **fields: object) -> None:
+        """Somebody changes the spec."""
+        self.version += 1
+        metadata = {"namespace": "team", "name": "chat", "uid": UID, "generation": self.version}
+        self.cache.put({"metadata": {**metadata, "resourceVersion": str(self.version)}, "spec": stored_spec(**fields)})
+
     def ask(self, **annotations: str) -> None:
         self.version += 1
         noted = {f"llmfleet.dev/{name}": value for name, value in annotations.items()}
@@ -73,10 +108,15 @@ class Process:
     async def reconcile(self) -> list[str]:
         """Carry out one plan; return what was asked of the API server."""
         before = len(self.api.asked)
+        await self.carry_out()
+        return self.api.asked[before:]
+
+    async def carry_out(self) -> list[tuple[str, str]]:
+        """Carry out one plan; return what was done as it is told."""
         snapshot = self.cache.snapshot(KEY)
         assert snapshot is not None
-        await self.executor.carry_out(snapshot, decide(snapshot, self.now), self.memory)
-        return self.api.asked[before:]
+        outcome = await self.executor.carry_out(snapshot, decide(snapshot, self.now), self.memory)
+        return [(step.reason, step.message) for step in outcome.done]
 
 
 async def started(api: Api, **annotations: str) -> Process:
@@ -139,3 +179,62 @@ async def test_what_is_gone_indeed_is_made_again() -> None:
     process = Process(api)
     process.ask()
     assert await process.reconcile() == ["get Deployment", "apply Deployment"]
+
+
+NAMES = {
+    "Deployment": f"chat-{REVISION}",
+    "PodDisruptionBudget": f"chat-{REVISION}",
+    "Service": "chat",
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+async def test_what_somebody_deletes_is_told_as_repaired(kind: str) -> None:
+    process = await started(Api())
+    await process.reconcile()
+    process.lose(kind)
+    assert await process.carry_out() == [("Repaired", f"{kind} {NAMES[kind]} was deleted and is made again")]
+    assert await process.carry_out() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "told"),
+    [
+        ("Deployment", ("spec", "replicas"), 4, "spec.replicas"),
+        ("Deployment", ("spec", "template", "spec", "containers", 0, "image"), "x", "[engine].image"),
+        ("PodDisruptionBudget", ("spec", "maxUnavailable"), 5, "spec.maxUnavailable"),
+        ("Service", ("spec", "selector", "llmfleet.dev/revision"), "other", "spec.selector.llmfleet.dev/revision"),
+    ],
+    ids=["size", "image", "budget", "hijacked traffic"],
+)
+async def test_what_somebody_changes_is_told_as_repaired_with_the_field_and_who_it_was(
+    kind: str, path: tuple[str | int, ...], value: object, told: str
+) -> None:
+    process = await started(Api())
+    process.edit(kind, path, value)
+    ((reason, message),) = await process.carry_out()
+    assert reason == "Repaired"
+    assert message.startswith(f"{kind} {NAMES[kind]}: ")
+    assert message.endswith(f"{told} put back (changed by kubectl-edit)")
+    assert await process.carry_out() == []
+
+
+async def test_what_the_spec_asks_for_is_not_told_as_repaired_nor_what_a_new_process_finds() -> None:
+    api = Api()
+    process = await started(api)
+    process.ask_for(replicas=3, disruption={"maxUnavailable": 2})
+    assert [reason for reason, _ in await process.carry_out()] == ["Scaled", "Scaled"]
+    process.ask_for(replicas=3, disruption={"maxUnavailable": 1})
+    assert [reason for reason, _ in await process.carry_out()] == ["Adjusted"]
+    assert {reason for reason, _ in await process.carry_out()} == set()
+    other = Process(api)
+    other.ask_for(replicas=3, disruption={"maxUnavailable": 2})
+    assert [reason for reason, _ in await other.carry_out()] == ["Adjusted"]
+
+
+async def test_what_the_api_server_refused_before_is_not_told_as_made_again() -> None:
+    api = Api()
+    api.refusing = "Deployment"
+    process = await started(api)
+    api.refusing = ""
+    assert {reason for reason, _ in await process.carry_out()} == {"NewRevision"}

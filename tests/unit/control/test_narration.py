@@ -7,6 +7,7 @@ from llmfleet.api.status import Status
 from llmfleet.control.narration import narrate
 from llmfleet.control.summary import summarise
 from llmfleet.decide.decision import decide
+from llmfleet.decide.plan import GuardRevision
 from llmfleet.decide.revision import revision_hash
 from llmfleet.observe.views import Orders, Refusal, Snapshot
 from tests.unit.worlds import NOW, deployment, failed, pod, snapshot, stored_spec
@@ -38,9 +39,20 @@ def test_steps_that_changed_something_are_told_and_others_are_not() -> None:
     plan = decide(seen, NOW)
     status = summarise(seen, plan, None, outdated=False, now=NOW)
     reasons = [(event.reason, event.message) for event in narrate(seen, plan.steps, status)]
-    assert ("NewRevision", f"Revision {NEW} runs 1 engine.") in reasons
+    assert ("NewRevision", f"Revision {NEW} asks for 1 engine.") in reasons
     assert narrate(seen, (), status) is not None
     assert list(narrate(world(status), (), status)) == []
+
+
+def test_a_repair_is_told_of_whatever_object() -> None:
+    seen = world(ready=True)
+    status, _ = told(seen)
+    mended = GuardRevision(NEW, Reason.REPAIRED, "PodDisruptionBudget chat was deleted and is made again")
+    events = list(narrate(replace(seen, status=status), (mended,), status))
+    assert [(event.reason, event.message) for event in events] == [
+        ("Repaired", "PodDisruptionBudget chat was deleted and is made again.")
+    ]
+    assert list(narrate(replace(seen, status=status), (replace(mended, reason=Reason.ADJUSTED),), status)) == []
 
 
 def test_a_pause_is_told_once() -> None:

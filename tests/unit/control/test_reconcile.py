@@ -1,15 +1,22 @@
 """One object's reconciles in a row: how long it waits, and when its status is written."""
 
+import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import pytest
+
+from llmfleet.api.reasons import Reason
 from llmfleet.control.cache import Cache, Key
 from llmfleet.control.executor import Executor, Outcome, PredecessorLeaving
+from llmfleet.control.logs import JsonFormatter
 from llmfleet.control.metrics import Metrics
 from llmfleet.control.reconcile import Reconciler
 from llmfleet.kube.client import Client
 from llmfleet.kube.events import Recorder
+from llmfleet.observe.views import Refusal
 from tests.unit.worlds import NOW, UID, stored_spec
 
 KEY: Key = ("team", "chat")
@@ -34,11 +41,12 @@ class Carrying:
     def __init__(self, leaving: PredecessorLeaving | None = None) -> None:
         self.leaving = leaving
         self.altered = ""
+        self.refusal: Refusal | None = None
 
     async def carry_out(self, *_: object) -> Outcome:
         if self.leaving is not None:
             raise self.leaving
-        return Outcome((), altered=(self.altered,))
+        return Outcome((), self.refusal, altered=(self.altered,))
 
     def outdated(self, *_: object) -> bool:
         return False
@@ -94,3 +102,18 @@ async def test_other_words_wait_15_s_also_where_the_clock_is_set_back_meanwhile(
     assert (await reconciling.reconcile(KEY)).again_s is None
     assert "Other words." in str(api.statuses[-1])
     assert len(api.statuses) == 2
+
+
+async def test_every_change_of_state_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    carrying, clocks = Carrying(), Clocks()
+    reconciling = reconciler(Api(), carrying, clocks)
+    with caplog.at_level(logging.INFO, "llmfleet"):
+        await reconciling.reconcile(KEY)
+        clocks.seconds += 20
+        carrying.altered = "Other words."
+        await reconciling.reconcile(KEY)
+        carrying.refusal = Refusal(Reason.NAME_TAKEN, "Service chat is somebody else's")
+        await reconciling.reconcile(KEY)
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert [line["reason"] for line in lines] == ["Starting", "NameTaken"]
+    assert lines[1]["message"].startswith("NameTaken: Not serving chat. Service chat is somebody else's.")

@@ -66,7 +66,10 @@ def test_the_phase_of_the_launcher_is_told() -> None:
         (
             {"waiting": ("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: no such host')},
             "ImagePullFailed",
-            f"Image of {NEW} cannot be pulled: ErrImagePull: no such host (0/1 ready).",
+            (
+                f"Image of {NEW} cannot be pulled: ErrImagePull: no such host; spec.engine.image can name another one, "
+                "spec.podTemplate.imagePullSecrets what its registry asks for (0/1 ready)."
+            ),
         ),
         (
             {"waiting": ("CreateContainerConfigError", 'secret "hf" not found')},
@@ -100,6 +103,13 @@ def test_a_volume_that_cannot_be_mounted_is_named_for_as_long_as_the_pod_waits_f
     assert status.state == "ConfigMissing"
     assert status.summary == f"Not serving chat. Engine of {NEW} cannot be created: {said} (0/1 ready)."
     assert status_of(replace(world, pods=(pod(NEW),))).state == "Starting"
+
+
+def test_memory_without_a_unit_is_named_where_no_sandbox_fits_into_it() -> None:
+    said = "Failed to create pod sandbox: container init was OOM-killed (memory limit too low?)"
+    waiting = pod(NEW, waiting=("ContainerCreating", ""), running=False)
+    world = snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(waiting,), obstacles={waiting.uid: said})
+    assert f"{said}; raise spec.resources.memory, which is in bytes unless" in status_of(world).summary
 
 
 def test_quota_and_admission_are_quoted() -> None:
@@ -272,7 +282,7 @@ def test_a_paused_object_that_runs_as_asked_is_ready() -> None:
 
 def test_an_object_made_under_a_pause_says_that_nothing_serves() -> None:
     status = status_of(snapshot(orders=Orders(pause="true")))
-    assert status.summary.startswith("Not serving chat. Paused by")
+    assert status.summary.startswith("Not serving chat. Its Service chat is missing")
     assert status.stable is None
     assert condition(status, "Available").message.startswith("No Service of this LLMDeployment leads to its engines")
 
@@ -349,3 +359,67 @@ def test_an_engine_that_was_ready_is_not_called_starting() -> None:
     status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(blip,)))
     assert status.state == "NotReady"
     assert "do not answer their readiness probe (0/1 ready)" in status.summary
+
+
+UNBOUND = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+
+
+def without_a_node(said: str) -> Status:
+    spec = stored_spec("pvc://absent/tiny")
+    revision = revision_hash(spec)
+    waiting = pod(revision, scheduled_at=None, unschedulable=said, running=False)
+    return status_of(snapshot(spec, serving=revision, deployments=(deployment(revision),), pods=(waiting,)))
+
+
+def test_a_missing_claim_is_told_in_one_clause_and_nobody_knows_whether_there_is_room() -> None:
+    status = without_a_node('0/1 nodes are available: persistentvolumeclaim "absent" not found.')
+    assert ' cannot be created: PersistentVolumeClaim "absent" not found; spec.model.source names it:' in status.summary
+    assert answers(status)["CapacityAvailable"] == "Unknown"
+    assert condition(status, "CapacityAvailable").message == "No node yet for 1 engine."
+
+
+def test_a_claim_that_is_not_bound_is_named_instead_of_a_node() -> None:
+    remedy = "look at PersistentVolumeClaim absent (spec.model.source): its StorageClass must exist"
+    status = without_a_node(UNBOUND)
+    assert remedy in status.summary
+    capacity = condition(status, "CapacityAvailable").message
+    assert remedy in capacity
+    assert capacity.endswith("access mode.")
+    assert "Add such a node" in condition(without_a_node("0/1 nodes: 1 Insufficient cpu."), "CapacityAvailable").message
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ("engine option: unrecognized arguments: --enforce-eagr", "correct spec.engine.args"),
+        ("out of memory: the kernel killed a process; give the pod more memory", "raise spec.resources.memory"),
+        ("it ended with exit code 137 (OOMKilled); see kubectl logs x --previous", "raise spec.resources.memory"),
+    ],
+    ids=["option", "memory", "memory as the kubelet says it"],
+)
+def test_the_field_that_helps_is_named(said: str, field: str) -> None:
+    status = status_of(snapshot(serving=NEW, deployments=(deployment(NEW),), pods=(pod(NEW, **failed(said)),)))
+    assert field in status.summary
+
+
+def test_an_image_that_the_spec_names_is_named_by_its_field() -> None:
+    spec = stored_spec(engine={"image": "x:1"})
+    revision = revision_hash(spec)
+    waiting = pod(revision, waiting=("ErrImagePull", "no such host"))
+    status = status_of(snapshot(spec, serving=revision, deployments=(deployment(revision),), pods=(waiting,)))
+    assert "no such host; spec.engine.image names it" in status.summary
+
+
+def test_a_missing_service_is_told_under_a_pause() -> None:
+    world = snapshot(remembered=(NEW,), deployments=(deployment(NEW),), pods=(pod(NEW, ready=True),))
+    status = status_of(replace(world, orders=Orders(pause="true")))
+    assert status.summary.startswith(
+        "Not serving chat. Its Service chat is missing; unpause to have it made. Paused by"
+    )
+
+
+def test_a_size_that_a_pause_holds_is_not_called_ready() -> None:
+    pods = (pod(NEW, 0, ready=True), pod(NEW, 1, ready=True))
+    world = snapshot(serving=NEW, deployments=(deployment(NEW, 2),), pods=pods)
+    status = status_of(replace(world, orders=Orders(pause="true")))
+    assert (answers(status)["Ready"], condition(status, "Ready").reason) == ("False", "Paused")

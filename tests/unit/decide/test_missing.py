@@ -104,5 +104,5 @@ def test_a_missing_claim_is_no_want_of_room() -> None:
     problem = health(world, world.revision).problem
     assert problem is not None
     assert problem.reason is Reason.CONFIG_MISSING
-    assert problem.message.startswith(said.rstrip("."))
+    assert problem.message.startswith('PersistentVolumeClaim "models" not found; spec.model.source names it')
     assert "spec.model.source" in problem.message

@@ -156,3 +156,17 @@ async def test_memory_is_bounded() -> None:
         for number in range(12_000):
             made.event(Regarding("v1", "Pod", "a", "p", f"uid-{number}"), "Normal", "Ready", "4/4", now=NOW)
         assert len(made._said) == len(made._buckets) == 10_000
+
+
+async def test_a_recovery_is_told_again_however_soon_after_the_last_one() -> None:
+    api = FakeApi()
+    async with recorder(api) as made:
+        for second, kind, reason in [(0, "Normal", "AllReady"), (40, "Warning", "NoReadyEngine")] * 2:
+            made.event(CHAT, kind, reason, "as it is", now=after(second))
+            await made.drain(8)
+        made.event(CHAT, "Normal", "AllReady", "as it is", now=after(46))
+        await made.drain(8)
+        made.event(CHAT, "Normal", "AllReady", "as it is", now=after(47))
+        await made.drain(8)
+    last = {event["reason"]: event["lastTimestamp"] for event in events(api)}
+    assert last == {"AllReady": "2026-11-21T12:00:46Z", "NoReadyEngine": "2026-11-21T12:00:40Z"}

@@ -5,6 +5,7 @@ import pytest
 from llmfleet.observe.events import obstacle, volumes_mounted
 
 MOUNT = 'MountVolume.SetUp failed for volume "extra" : secret "absent" not found'
+LOW = "container init was OOM-killed (memory limit too low?)"
 ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other'
 SUMMARY = "Unable to attach or mount volumes: unmounted volumes=[extra]: timed out waiting for the condition"
 
@@ -35,6 +36,11 @@ def event(reason: str, second: int, message: str = "", **more: object) -> dict:
         ([event("FailedAttachVolume", 2, ATTACH), event("SuccessfulAttachVolume", 3)], ""),
         ([event("FailedMount", 2, MOUNT), event("SuccessfulAttachVolume", 3)], MOUNT),
         ([event("BackOff", 3, "Back-off pulling image"), event("FailedMount", 2, MOUNT)], MOUNT),
+        (
+            [event("FailedCreatePodSandBox", 3, f'failed to start sandbox "{64 * "a"}": {LOW}')],
+            f"failed to start sandbox: {LOW}",
+        ),
+        ([event("FailedCreatePodSandBox", 3, LOW), event("Pulling", 4)], ""),
         (
             [
                 event("FailedMount", 3, "an older one"),

@@ -64,16 +64,32 @@ def test_the_scheduler_is_quoted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "pod has unbound immediate PersistentVolumeClaims. not found",
+            "pod has unbound immediate PersistentVolumeClaims.",
+        ),
+        ('persistentvolumeclaim "absent" not found. not found.', 'persistentvolumeclaim "absent" not found.'),
+        ('persistentvolumeclaim "absent" not found', 'persistentvolumeclaim "absent" not found'),
+    ],
+)
+def test_a_preemption_that_was_not_tried_is_not_told(said: str, told: str) -> None:
+    waiting = {"type": "PodScheduled", "status": "False", "message": said}
+    assert objects.pod(pod(conditions=[waiting])).unschedulable == told
+
+
+@pytest.mark.parametrize(
     ("state", "message"),
     [
         ({"lastState": {"terminated": {"exitCode": 1, "message": "no such model\n"}}}, "no such model"),
         (
             {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
-            "it ended with exit code 137 (OOMKilled)",
+            "it ended with exit code 137 (OOMKilled); see kubectl logs chat-12345678 --previous",
         ),
         (
             {"lastState": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
-            "it ended with exit code 0 (Completed)",
+            "it ended with exit code 0 (Completed); see kubectl logs chat-12345678 --previous",
         ),
         (
             {

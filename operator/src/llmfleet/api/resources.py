@@ -7,7 +7,7 @@ from pydantic import Field
 from llmfleet.api.markers import matches
 from llmfleet.api.part import Part
 from llmfleet.api.references import DOMAIN, LABEL_VALUE
-from llmfleet.api.units import Quantity
+from llmfleet.api.units import Memory, Quantity
 
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
 
@@ -50,10 +50,11 @@ class Resources(Part):
 
     gpu: Gpu | None = Field(None, description="GPUs: how many and of which kind.")
     cpu: Quantity | None = Field(None, description="CPU requested, in cores such as 8 or 500m. Default: 1.")
-    memory: Quantity | None = Field(
-        None, description="Memory requested, also the limit, such as 64Gi. Default: none asked for."
+    memory: Memory | None = Field(
+        None,
+        description="Memory requested, also the limit, such as 64Gi; without a unit, bytes. Default: none asked for.",
     )
-    shared_memory: Quantity | None = Field(
+    shared_memory: Memory | None = Field(
         None,
         description="Size of /dev/shm, which counts as memory. Default: 2Gi.",
     )

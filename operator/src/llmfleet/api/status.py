@@ -55,5 +55,7 @@ class Status(Part):
     canary: RevisionStatus | None = Field(None, description="The revision that is to replace it.")
     restart: RestartStatus | None = Field(None, description="The restart that was last asked for.")
     conditions: Annotated[Items[Condition], list_map("type")] = Field(
-        (), description="Standard conditions; page on Available.", max_length=16
+        (),
+        description="Standard conditions; page on Available False, unless its reason is ScaledToZero.",
+        max_length=16,
     )

@@ -33,6 +33,13 @@ Quantity = Annotated[
 ]
 """An amount of a resource as Kubernetes writes it, such as 8, 500m or 64Gi."""
 
+Memory = Annotated[
+    int | str,
+    int_or_string(max_length=24, minimum=0, maximum=_LARGEST),
+    text_matches(QUANTITY_PATTERN, "must be an amount of memory such as 64Gi or 512Mi"),
+]
+"""A quantity of bytes."""
+
 IntOrPercent = Annotated[
     int | str,
     int_or_string(max_length=4, minimum=0, maximum=2**31 - 1),

@@ -9,6 +9,7 @@ from llmfleet.api.status import Condition
 from llmfleet.api.units import timestamp
 from llmfleet.control.facts import Facts
 from llmfleet.control.sentences import admission_note, cut, engines, paused_clause, problem_text, progress
+from llmfleet.decide.missing import unbound
 from llmfleet.observe.views import Snapshot
 from llmfleet.render.objects import endpoint
 
@@ -36,7 +37,7 @@ def asked(facts: Facts) -> Iterator[Condition]:
 def _available(facts: Facts) -> Condition:
     kind, replicas = ConditionType.AVAILABLE, facts.spec.replicas
     if replicas == 0:
-        return false(kind, Reason.SCALED_TO_ZERO, "spec.replicas is 0: scale up to serve.")
+        return false(kind, Reason.SCALED_TO_ZERO, "Nothing serves, as spec.replicas 0 asks.")
     if not facts.reached:
         why = facts.refusal.reason if facts.refusal is not None else Reason.NO_READY_ENGINE
         return false(kind, why, f"No Service of this LLMDeployment leads to its engines at {_where(facts)}.")
@@ -86,11 +87,12 @@ def _config_valid(facts: Facts) -> Condition:
 def _capacity(facts: Facts) -> Condition:
     kind, fares = ConditionType.CAPACITY_AVAILABLE, facts.fares
     if fares.homeless:
-        said = f"{fares.homeless} Add such a node, or ask for less in spec.resources."
-        return false(kind, Reason.UNSCHEDULABLE, said)
-    if fares.pods < facts.spec.replicas:
-        missing = engines(facts.spec.replicas - fares.pods)
-        return _condition(kind, "Unknown", facts.cause, f"Pods of {missing} are not made yet, or may not be.")
+        of_claims = unbound(facts.spec, fares.homeless)
+        remedy = "" if of_claims else " Add such a node, or ask for less in spec.resources."
+        return false(kind, Reason.UNSCHEDULABLE, f"{fares.homeless.rstrip('.')}.{remedy}")
+    if fares.placed < facts.spec.replicas:
+        missing = engines(facts.spec.replicas - fares.placed)
+        return _condition(kind, "Unknown", facts.cause, f"No node yet for {missing}.")
     return true(kind, Reason.ROOM, "Every engine has a node.")
 
 

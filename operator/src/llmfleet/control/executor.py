@@ -12,14 +12,14 @@ before it is made again: a Deployment made again without what is noted on it wou
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llmfleet.api.names import KIND, LABEL_MANAGED_BY, MANAGER
 from llmfleet.api.reasons import Reason
 from llmfleet.control.cache import Cache
 from llmfleet.control.errands import Errand, errands, has_siblings, owner_of, template_data
-from llmfleet.control.ledger import ChildKey
+from llmfleet.control.ledger import ChildKey, put_back
 from llmfleet.control.memory import Memory
 from llmfleet.control.rejection import field_to_correct
 from llmfleet.decide.plan import Plan, Step
@@ -104,8 +104,8 @@ class Executor:
                 continue
             children.append((errand.kind, errand.name))
             try:
-                if await self._carry_out(snapshot, errand, memory):
-                    done.append(errand.step)
+                if (step := await self._carry_out(snapshot, errand, memory)) is not None:
+                    done.append(step)
             except _Refused as refused:
                 refusals[errand.step.revision] = refused.refusal
         if refusals:
@@ -126,11 +126,11 @@ class Executor:
             lambda: objects.revision_data(owner_of(snapshot), snapshot.revision, spec, self._images) != remembered.data,
         )
 
-    async def _carry_out(self, snapshot: Snapshot, errand: Errand, memory: Memory) -> bool:
-        """Make one object so; return whether that changed anything."""
+    async def _carry_out(self, snapshot: Snapshot, errand: Errand, memory: Memory) -> Step | None:
+        """Make one object so; return the step as it is to be told, None where it changed nothing."""
         try:
             if errand.make is None:
-                return await self._delete(errand, memory)
+                return errand.step if await self._delete(errand, memory) else None
             return await self._make(snapshot, errand, errand.make, memory)
         except ApiError as error:
             if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
@@ -142,33 +142,50 @@ class Executor:
 
     async def _make(
         self, snapshot: Snapshot, errand: Errand, make: Callable[[], Mapping[str, Any]], memory: Memory
-    ) -> bool:
+    ) -> Step | None:
         """Write an object unless it is as wanted, or somebody undoes that each time."""
         child, view, ledger = (errand.kind, errand.name), errand.view, memory.ledger
         made_before = memory.knows(child)
         wanted = memory.digest(child, errand.inputs, make)
         if view is not None and ledger.is_as(child, view.digest, wanted):
-            return False
+            memory.stands(child, wanted)
+            return None
         waits, told = ledger.wait_s(child, wanted) > 0, ledger.dispute(child)[0]
         if waits and told:
-            return False
+            return None
         if view is None and memory.namespace_goes:
             raise _Refused(_namespace_goes(snapshot))
         if view is None and (made_before or has_siblings(snapshot, errand)):
             await self._take_in(snapshot, Ref.of(make()))
         if waits:
             ledger.disputed(child, make(), await self._client.get(Ref.of(make())) if view is not None else None)
-            return False
+            return None
         if view is None and made_before:
             await self._check_owner(snapshot)
         sent = make()
+        step = await self._told(errand, sent, wanted, memory)
         stored = await self._apply(snapshot, errand, sent)
         now = self._cache.reflectors[stored["kind"]].absorb(stored)
         if made_before or now.digest != wanted:
             ledger.wrote(child, wanted, now.digest, sent, stored)
         if now.digest != wanted:
             log.warning("%s", ledger.altered(child))
-        return view is None or view.digest != now.digest
+        memory.stands(child, wanted)
+        return step if view is None or view.digest != now.digest else None
+
+    async def _told(self, errand: Errand, sent: Mapping[str, Any], wanted: str, memory: Memory) -> Step:
+        """Return the step, as a repair where somebody else undid what was in place: only then it is looked what.
+
+        A new process does not know what was in place, so it tells nothing as repaired before it has seen it so.
+        """
+        step, before = errand.step, memory.in_place((errand.kind, errand.name))
+        if before and errand.view is None:
+            said = f"{errand.kind} {errand.name} was deleted and is made again"
+        elif before == wanted:
+            said = put_back(sent, await self._client.get(Ref.of(sent)))
+        else:
+            return step
+        return replace(step, reason=Reason.REPAIRED, message=said)
 
     async def _apply(self, snapshot: Snapshot, errand: Errand, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Apply what is wanted; what is not there yet only if its name is free."""

@@ -44,7 +44,13 @@ class Facts:
     def ready(self) -> bool:
         """Whether what was asked for runs."""
         settled = self.reached == self.plan.target and self.refusal is None and not self.plan.restarting
-        return settled and self.fares.ready >= self.spec.replicas
+        return settled and self.fares.ready >= self.spec.replicas and not self._size_is_held
+
+    @property
+    def _size_is_held(self) -> bool:
+        """Whether a pause keeps the wanted revision at another size than the spec asks for."""
+        existing = self.snapshot.deployments.get(self.plan.target)
+        return bool(self.paused) and existing is not None and existing.replicas != self.spec.replicas
 
     @property
     def paused(self) -> str:

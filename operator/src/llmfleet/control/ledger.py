@@ -120,11 +120,23 @@ class Ledger:
             self._entries[child] = replace(self._entries[child], dispute=said)
 
 
+def put_back(sent: Object, live: Object) -> str:
+    """Return a clause about what somebody changed of an object that is put back, and who."""
+    found = differences(sent, live, MANAGER)
+    who = sorted({difference.manager for difference in found if difference.manager})
+    by = f" (changed by {', '.join(who)})" if who else ""
+    return f"{sent['kind']} {sent['metadata']['name']}: {_fields(found)} put back{by}"
+
+
 def _altered(sent: Object, found: Iterable[Difference]) -> str:
     return f"A webhook or policy of the cluster changes {_what(sent, found)} whenever it is written."
 
 
 def _what(sent: Object, found: Iterable[Difference]) -> str:
+    return f"{_fields(found)} of {sent['kind']} {sent['metadata']['name']}"
+
+
+def _fields(found: Iterable[Difference]) -> str:
     paths = [difference.path for difference in found]
     named = ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
-    return f"{named or 'fields'} of {sent['kind']} {sent['metadata']['name']}"
+    return named or "fields"

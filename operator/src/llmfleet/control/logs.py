@@ -15,7 +15,7 @@ _NOISY: Final = ("kopf.activities", "kopf.objects", "aiohttp.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, logger, message, and the fields of the present context."""
+    """Formats a record as a line of JSON: time, level, logger, message, reason, and the fields of the context."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -26,6 +26,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **(_FIELDS.get() or {}),
         }
+        if reason := getattr(record, "reason", ""):
+            line["reason"] = reason
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -32,6 +32,7 @@ class Memory:
     strays: frozenset[ChildKey] = frozenset()
     ledger: Ledger = field(default_factory=Ledger)
     _digests: dict[ChildKey, tuple[Hashable, str]] = field(default_factory=dict)
+    _in_place: dict[ChildKey, str] = field(default_factory=dict)
     _outdated: tuple[Hashable, bool] = ((), False)
 
     def knows(self, child: ChildKey) -> bool:
@@ -49,9 +50,19 @@ class Memory:
             known = self._digests[child] = (inputs, digest(applied_fields(render())))
         return known[1]
 
+    def in_place(self, child: ChildKey) -> str:
+        """Return as what, by its digest, a child was last found or made; empty where it never was."""
+        return self._in_place.get(child, "")
+
+    def stands(self, child: ChildKey, wanted: str) -> None:
+        """Note that a child is as wanted."""
+        if self._in_place.get(child) != wanted:
+            self._in_place[child] = wanted
+
     def forget(self, child: ChildKey) -> None:
         """Forget a child that was removed on purpose."""
         self._digests.pop(child, None)
+        self._in_place.pop(child, None)
         self.ledger.forget(child)
 
     def outdated(self, inputs: Hashable, find_out: Callable[[], bool]) -> bool:

@@ -43,7 +43,8 @@ def narrate(snapshot: Snapshot, done: tuple[Step, ...], status: Status) -> Itera
         return  # nor can an Event be made in it
     for step in done:
         first = isinstance(step, PointService) and step.reason is Reason.NEW_REVISION
-        if isinstance(step, RunRevision | PointService | RemoveRevision) and not first:
+        told_of = isinstance(step, RunRevision | PointService | RemoveRevision) and not first
+        if told_of or step.reason is Reason.REPAIRED:
             yield Telling("Normal", step.reason, _sentence(step.message))
     before = _by_type(snapshot.status)
     told: set[str] = set()

@@ -1,4 +1,4 @@
-"""Why a pod that has a node does not get its volumes: only an Event says so, the pod itself says ContainerCreating.
+"""Why a pod that has a node gets no volumes or no sandbox: only an Event says so, the pod says ContainerCreating.
 
 Reading Events is dear for the API server, which looks through all of the namespace's. So it is done only for a pod
 that waits for longer than volumes take, one pod at a time, and again only while it goes on waiting.

@@ -179,6 +179,9 @@ class Reconciler:
             return None
         memory.told_at = self._monotonic()
         self._cache.wrote_status(key, status, version_of(stored))
+        state = status.state or ""
+        if snapshot.status is None or snapshot.status.state != state:
+            log.info("%s: %s", state, status.summary, extra={"reason": state.rpartition(": ")[2]})
         return None
 
 

@@ -30,7 +30,7 @@ def summary(facts: Facts) -> str:
     if facts.refusal is not None:
         return cut(f"{_serving_clause(facts)} {facts.refusal.message.rstrip('.')}.")
     if facts.paused:
-        return cut(f"{_serving_clause(facts)} {paused_clause(facts.snapshot)}")
+        return cut(f"{_serving_clause(facts)} {_without_service(facts)}{paused_clause(facts.snapshot)}")
     if facts.ready and spec.replicas == 0:
         return f"Scaled to zero by spec.replicas; revision {plan.target} is remembered."
     if facts.ready:
@@ -42,6 +42,13 @@ def _serving_clause(facts: Facts) -> str:
     if facts.serving == 0:
         return f"Not serving {facts.name}."
     return f"Serving {facts.name} on {facts.serving}/{facts.spec.replicas} replicas of {facts.reached}."
+
+
+def _without_service(facts: Facts) -> str:
+    """Say under a pause that the Service is missing, which no one else would make."""
+    if facts.snapshot.service is not None:
+        return ""
+    return f"Its Service {facts.snapshot.name} is missing; unpause to have it made. "
 
 
 def progress(facts: Facts) -> str:

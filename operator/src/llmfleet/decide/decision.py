@@ -68,7 +68,7 @@ def _serving(snapshot: Snapshot, spec: Spec, who: Roles, anew: Acted | None) -> 
         yield PointService(who.stable, Reason.NEW_REVISION, f"the Service selects revision {who.stable}")
     yield from _running(snapshot, spec, target, anew if target == who.stable else None)
     if snapshot.service is not None:
-        reason = Reason.REPAIRED if snapshot.service.revision == who.stable else Reason.SWITCHED
+        reason = Reason.ADJUSTED if snapshot.service.revision == who.stable else Reason.SWITCHED
         yield PointService(who.stable, reason, f"the Service selects revision {who.stable}")
 
 
@@ -76,19 +76,19 @@ def _running(snapshot: Snapshot, spec: Spec, revision: str, anew: Acted | None) 
     existing = snapshot.deployments.get(revision)
     run = _born(snapshot, spec, revision) if existing is None else _kept(snapshot, spec, existing, anew)
     yield run
-    yield GuardRevision(revision, run.reason, f"evictions of revision {revision} are limited")
+    yield GuardRevision(revision, run.reason, f"a PodDisruptionBudget limits evictions of revision {revision}")
 
 
 def _born(snapshot: Snapshot, spec: Spec, revision: str) -> RunRevision:
     """Return how a revision begins: with the restart of this day noted, so that it does not answer it."""
-    said = f"revision {revision} runs {_engines(spec)}"
+    said = f"revision {revision} asks for {_engines(spec)}"
     return RunRevision(revision, Reason.NEW_REVISION, said, spec.replicas, restart=snapshot.orders.restart)
 
 
 def _kept(snapshot: Snapshot, spec: Spec, existing: DeploymentView, anew: Acted | None) -> RunRevision:
     """Return how a revision goes on. What is noted on it about its last restart stays: without it engines restart."""
     revision, surge = existing.revision, restart.surge(snapshot, spec, existing)
-    reason, said = Reason.REPAIRED, f"revision {revision} runs {_engines(spec)}"
+    reason, said = Reason.ADJUSTED, f"revision {revision} asks for {_engines(spec)}"
     if anew is not None:
         reason, said = Reason.RESTARTING, f"revision {revision} restarts its engines, one after another"
     elif existing.retired_at is not None:
@@ -117,14 +117,14 @@ def _keeping(snapshot: Snapshot, stable: str) -> Iterator[Step]:
     last = told if told is not None and told.revision == stable else existing
     yield RunRevision(
         stable,
-        Reason.REPAIRED,
+        Reason.ADJUSTED,
         f"revision {stable} is kept as it was",
         last.replicas if last else 1,
         restart=existing.restart if existing else "",
         restarted_at=existing.restarted_at if existing else None,
         surge=existing.surge if existing else True,
     )
-    yield PointService(stable, Reason.REPAIRED, f"the Service selects revision {stable}")
+    yield PointService(stable, Reason.ADJUSTED, f"the Service selects revision {stable}")
 
 
 def _engines(spec: Spec) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from llmfleet.api.reasons import Reason
 from llmfleet.decide.missing import missing
+from llmfleet.decide.remedy import remedy
 from llmfleet.observe.views import PodView, Snapshot
 
 _IMAGE_REASONS: Final = frozenset(
@@ -18,6 +19,8 @@ _IMAGE_REASONS: Final = frozenset(
 )
 _CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*": ?')
+_CLAIM: Final = re.compile(r'^\d+/\d+ nodes are available: persistentvolumeclaim ("[^"]+" not found)\b.*', re.DOTALL)
+"""As the scheduler says it of a claim: what it says of nodes besides has nothing to do with that."""
 _ORDER: Final = (
     Reason.POD_REFUSED,
     Reason.CONFIG_MISSING,
@@ -49,6 +52,7 @@ class Health:
     """The engines of one revision.
 
     Attributes:
+        placed: how many engines have a node.
         starting_since: since when the first pod that is not ready has been at its start, None while none is.
         problem: the problem to name first, None while nothing is known to be wrong.
         phases: what the launchers of starting engines do, in words, each once and sorted.
@@ -58,7 +62,7 @@ class Health:
     """
 
     ready: int
-    pods: int
+    placed: int
     starting_since: datetime | None
     problem: Problem | None
     phases: tuple[str, ...]
@@ -78,7 +82,7 @@ def health(snapshot: Snapshot, revision: str) -> Health:
     problems = [_explained(snapshot, problem) for problem in seen]
     return Health(
         ready=sum(pod.ready for pod in pods),
-        pods=len(pods),
+        placed=sum(pod.scheduled_at is not None for pod in pods),
         starting_since=min(starting, default=None),
         problem=min(problems, key=lambda problem: _ORDER.index(problem.reason), default=None),
         phases=tuple(sorted({snapshot.phases[pod.uid] for pod in waiting if pod.uid in snapshot.phases})),
@@ -88,11 +92,14 @@ def health(snapshot: Snapshot, revision: str) -> Health:
 
 
 def _explained(snapshot: Snapshot, problem: Problem) -> Problem:
-    """Name the field, where the spec names something that the cluster does not have."""
-    field = missing(snapshot.spec, problem.message) if snapshot.spec is not None else ""
-    if not field:
+    """Name the field, where the spec names something that the cluster does not have, or where it can help."""
+    if snapshot.spec is None:
         return problem
-    return replace(problem, reason=Reason.CONFIG_MISSING, message=f"{problem.message.rstrip('. ')}; {field}")
+    if field := missing(snapshot.spec, problem.message):
+        said = _CLAIM.sub(r"PersistentVolumeClaim \1", problem.message).rstrip(". ")
+        return replace(problem, reason=Reason.CONFIG_MISSING, message=f"{said}; {field}")
+    help_ = remedy(snapshot.spec, problem.reason, problem.message)
+    return replace(problem, message=f"{problem.message.rstrip('. ')}; {help_}") if help_ else problem
 
 
 def _refusals(snapshot: Snapshot, revision: str) -> Iterator[Problem]:

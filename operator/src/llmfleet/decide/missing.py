@@ -26,6 +26,7 @@ _VOLUMES: Final = (
     ("ConfigMap", "configMap", "name"),
 )
 """Volumes that name an object: its kind, the volume's source, and where that names it."""
+_UNBOUND: Final = "unbound immediate PersistentVolumeClaims"
 _OF_THE_CLUSTER: Final = ("PriorityClass", "RuntimeClass")
 
 
@@ -43,6 +44,15 @@ def missing(spec: Spec, said: str) -> str:
         place = "the cluster" if kind in _OF_THE_CLUSTER else "this namespace"
         return f"{field} names it: create {kind} {found['name']} in {place}, or name another one"
     return ""
+
+
+def unbound(spec: Spec, said: str) -> str:
+    """Return what to look at where claims are said to be unbound, with the fields that name them; else nothing."""
+    if _UNBOUND not in said:
+        return ""
+    claims = {name: field for field, kind, name in _named(spec) if kind == "PersistentVolumeClaim"}
+    named = " and ".join(f"{name} ({field})" for name, field in claims.items()) or "in spec.podTemplate.volumes"
+    return f"look at PersistentVolumeClaim {named}: its StorageClass must exist and offer its size and access mode"
 
 
 def _named(spec: Spec) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,8 @@
 
 Events are a courtesy. Recording one never waits and never fails, and writing them gives way to all other work: what
 cannot be written is counted in `dropped` and logged once. The name of an Event follows from what it says, so a sentence
-that is said again becomes a higher count of the same Event, also after a restart, and within two minutes not even that.
+that is said again becomes a higher count of the same Event, also after a restart, and within two minutes not even that;
+unless a sentence of the other type came between: the end of a trouble is told however often it ends.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ class Recorder:
         self._queue: asyncio.Queue[_Said] = asyncio.Queue(_QUEUE_EVENTS)
         self._said: OrderedDict[tuple[str, str], _Said] = OrderedDict()
         self._buckets: OrderedDict[str, tuple[float, dt.datetime]] = OrderedDict()
+        self._types: OrderedDict[str, str] = OrderedDict()
         self._failing = ""
         self.dropped = 0
 
@@ -122,7 +124,8 @@ class Recorder:
         if said is not fresh:
             said.count += 1
             said.last = now
-            if said.recorded_at is not None and (now - said.recorded_at).total_seconds() < _WINDOW_S:
+            recent = said.recorded_at is not None and (now - said.recorded_at).total_seconds() < _WINDOW_S
+            if recent and self._types.get(regarding.uid) == type:
                 return
         while len(self._said) > _REMEMBERED:
             self._said.popitem(last=False)
@@ -135,6 +138,10 @@ class Recorder:
             self.dropped += 1
         else:
             said.recorded_at = now
+            self._types[regarding.uid] = type
+            self._types.move_to_end(regarding.uid)
+            while len(self._types) > _REMEMBERED:
+                self._types.popitem(last=False)
 
     async def run(self) -> None:
         """Write what was said, one Event after the other, until cancelled."""

@@ -1,5 +1,6 @@
-"""From a pod's Events to what keeps it from its volumes. Pure."""
+"""From a pod's Events to what keeps its node from making its container: volumes and sandbox. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -7,6 +8,9 @@ from llmfleet.observe.objects import Object
 
 _MOUNT_FAILURES: Final = frozenset({"FailedMount", "FailedMapVolume"})
 _ATTACH_FAILURES: Final = frozenset({"FailedAttachVolume"})
+_SANDBOX_FAILURES: Final = frozenset({"FailedCreatePodSandBox"})
+_SANDBOX_ID: Final = re.compile(r' "?[0-9a-f]{64}"?')
+"""Another one with each attempt."""
 _ATTACHED: Final = frozenset({"SuccessfulAttachVolume"})
 _MOUNTED: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
 """What a kubelet does only when all volumes of the pod are mounted."""
@@ -15,7 +19,7 @@ _SUMMARY: Final = "Unable to attach or mount volumes"
 
 
 def obstacle(events: Sequence[Object]) -> str:
-    """Return why the volumes of a pod cannot be had, in the words of the newest Event about it that still holds.
+    """Return why volumes or sandbox of a pod cannot be had, in the words of the newest Event about it that still holds.
 
     Empty where no Event tells of such a failure, or later ones tell that it is over.
     """
@@ -23,7 +27,7 @@ def obstacle(events: Sequence[Object]) -> str:
     failures = [
         event
         for event in events
-        if (event.get("reason") in _MOUNT_FAILURES and _when(event) > mounted)
+        if (event.get("reason") in _MOUNT_FAILURES | _SANDBOX_FAILURES and _when(event) > mounted)
         or (event.get("reason") in _ATTACH_FAILURES and _when(event) > attached)
     ]
     newest = max(failures, key=lambda event: (not _said(event).startswith(_SUMMARY), _when(event)), default={})
@@ -47,4 +51,4 @@ def _when(event: Object) -> str:
 
 
 def _said(event: Object) -> str:
-    return str(event.get("message") or "")
+    return _SANDBOX_ID.sub("", str(event.get("message") or ""))

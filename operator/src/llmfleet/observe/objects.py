@@ -6,6 +6,7 @@ What an object of ours is, its owner and its name tell: anybody can change its l
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -31,6 +32,7 @@ _WHY_CHARACTERS: Final = 200
 _NO_ORDERS: Final = Orders()
 
 _NO_CONDITION: Object = {}
+_NO_PREEMPTION: Final = re.compile(r"\. not found\.?\s*$")
 
 
 def child(obj: Object, digest: str) -> Child:
@@ -107,10 +109,10 @@ def pod(obj: Object) -> PodView:
         ready=ready.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         scheduled_at=_moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
-        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        unschedulable=_unschedulable(scheduled),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")),
         running="running" in state,
-        failure=_failure(container),
+        failure=_failure(container, metadata["name"]),
         restarts=container.get("restartCount", 0),
         probe=_probe_address(obj),
         restarted_at=_moment(_annotations(obj).get(ANNOTATION_RESTARTED_AT)),
@@ -198,13 +200,20 @@ def _engine_status(status: Object) -> Object:
     return next((container for container in statuses if container["name"] == CONTAINER), {})
 
 
-def _failure(container: Object) -> Failure | None:
+def _unschedulable(scheduled: Object) -> str:
+    """Return the scheduler's words, without the "not found" of a preemption that was not tried."""
+    said: str = scheduled.get("message", "") if scheduled.get("status") == "False" else ""
+    return _NO_PREEMPTION.sub(".", said)
+
+
+def _failure(container: Object, pod_name: str) -> Failure | None:
     """An engine never ends by itself, so every end is a failure, even with exit code 0. The present end comes first."""
     for state in (container.get("state") or {}, container.get("lastState") or {}):
         ended = state.get("terminated")
         if ended:
             said = (ended.get("message") or "").strip()
-            fallback = f"it ended with exit code {ended.get('exitCode', 0)} ({ended.get('reason') or 'no reason'})"
+            how = f"it ended with exit code {ended.get('exitCode', 0)} ({ended.get('reason') or 'no reason'})"
+            fallback = f"{how}; see kubectl logs {pod_name} --previous"
             return Failure(message=said or fallback, at=ended.get("finishedAt") or "")
     return None
 

@@ -204,7 +204,7 @@ class Snapshot:
         refusal: why the spec cannot be carried out, else None; then ``spec`` is None.
         phases: what the launcher of a pod last said it does, by pod uid.
         orders: what its annotations ask for.
-        obstacles: why a pod does not get its volumes, in the words of the Event that tells it, by pod uid.
+        obstacles: why a pod does not get its volumes or sandbox, in the words of the Event that tells it, by pod uid.
         relieved: since when revisions serve no more, as the last plan said; empty in a new process.
     """
 
