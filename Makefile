@@ -12,7 +12,7 @@ RUN := $(UV) run --frozen
 CLUSTER := $(RUN) python -m tests.cluster
 PREPARE := $(RUN) python -m tests.prepare
 # Three lanes (tests/conftest.py), each with clusters of its own: most of their time is waiting.
-SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 3 --dist loadscope --no-loadscope-reorder
 
 # Who provides the clusters of tests and of cluster-up: local, kind or context:NAME (tests/cluster/README.md).
 PROVIDER ?= $(LLMFLEET_PROVIDER)

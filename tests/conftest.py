@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import chart
 from tests.cluster import Cluster, UnsupportedError, open_cluster
@@ -41,20 +43,26 @@ _LANES = {"tests/nodes": "nodes", "tests/e2e": "nodes", "tests/api/faults": "fau
 """Folders, whose tests share a cluster, and the lane they run in where lanes run side by side (`pytest -n`)."""
 
 
+class _Lanes(LoadScopeScheduling):
+    """Keeps the tests of a lane together in one process, and other tests by their file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _lane(nodeid) or nodeid.partition("::")[0]
+
+
+def _lane(nodeid: str) -> str | None:
+    return _LANES.get(nodeid.partition("::")[0].rpartition("/")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Lanes(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests of one cluster together, and side by side let the longest lane begin first."""
-    for item in items:
-        folder = item.path.relative_to(config.rootpath).parent.as_posix()
-        if folder in _LANES:
-            item.add_marker(pytest.mark.xdist_group(_LANES[folder]))
+    """Side by side, let the longest lane begin first."""
     if hasattr(config, "workerinput"):
-        lanes = [*dict.fromkeys(_LANES.values()), None]
-        items.sort(key=lambda item: lanes.index(_lane(item)))
-
-
-def _lane(item: pytest.Item) -> str | None:
-    group = item.get_closest_marker("xdist_group")
-    return group.args[0] if group else None
+        order = [*dict.fromkeys(_LANES.values()), None]
+        items.sort(key=lambda item: order.index(_lane(item.nodeid)))
 
 
 @pytest.fixture(scope="session")
