@@ -37,6 +37,10 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
 	@$(PREPARE) api nodes e2e
+	@$(RUN) pytest
+
+test-lanes: $(UV) ## The same, three lanes side by side: for machines with more than two cores
+	@$(PREPARE) api nodes e2e
 	@$(RUN) pytest $(SIDE_BY_SIDE)
 
 test-unit: $(UV) ## Tests that need nothing but Python
@@ -92,5 +96,5 @@ $(UV):
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || { apt-get install -y -qq python3-venv && python3 -m venv $(CACHE)/uv-$(UV_VERSION); }
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e bench-control verify lint type generate format \
+.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e test-lanes bench-control verify lint type generate format \
 	images cluster-up cluster-down
