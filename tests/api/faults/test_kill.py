@@ -112,6 +112,11 @@ def test_the_kind_may_come_late_go_and_come_again(cluster: Cluster, proxy: Fault
             fleet.apply("chat")
             took_s = fleet.settle(30)
             print(f"\nthe kind is there: a model serves {took_s:.1f} s later")
+            # The garbage collector looks for new kinds every 30 s only; of one it never knew it deletes no children.
+            fleet.apply("collected")
+            fleet.settle(30)
+            fleet.delete("collected")
+            fleet.settle(60)
             cluster.kubectl("delete", "-f", "crds/", "--wait=true")
             fleet.wanted.clear()
             eventually(lambda: not fleet.children("Deployment"), within_s=60, what="its children go with it")
