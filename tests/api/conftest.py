@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
-from tests.api.installation import established
+from tests.api.installation import install_kind
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster, open_cluster
 from tests.cluster.cache import locked
@@ -27,8 +27,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def crds(cluster: Cluster) -> Cluster:
     """The control plane with our kinds installed."""
-    cluster.kubectl("apply", "--server-side", "-f", "crds/")
-    established(cluster)
+    install_kind(cluster)
     return cluster
 
 

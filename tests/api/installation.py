@@ -102,6 +102,12 @@ def assert_nothing_refused(installation: Installation, operator: OperatorProcess
     assert [line for line in operator.lines() if "forbidden" in line["message"]] == []
 
 
+def install_kind(cluster: Cluster) -> None:
+    """Install our kinds and wait until they are served."""
+    cluster.kubectl("apply", "--server-side", "-f", "crds/")
+    established(cluster)
+
+
 def established(cluster: Cluster) -> None:
     """Wait until LLMDeployments can be made: they can when they can be listed."""
 

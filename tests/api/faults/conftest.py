@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
-from tests.api.faults.fleet import Fleet, install_kind, ready_engines
+from tests.api.faults.fleet import Fleet, ready_engines
 from tests.api.faults.proxy import FaultProxy
+from tests.api.installation import install_kind
 from tests.api.kubelet import PlayedNodes
 from tests.cluster import Cluster, LocalCluster
 from tests.cluster.cache import locked

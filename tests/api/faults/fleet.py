@@ -12,7 +12,7 @@ import aiohttp
 import httpx
 
 from tests.api.faults.proxy import Asked, Written
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster
 from tests.wait import eventually
 
 Object = dict[str, Any]
@@ -28,20 +28,6 @@ _FLEETING = ("uid", "resourceVersion", "creationTimestamp", "generation", "selfL
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATIENCE = 10
 _SSA = {"Content-Type": "application/apply-patch+yaml"}
-
-
-def install_kind(cluster: Cluster) -> None:
-    """Install our kinds and wait until they are served: `kubectl wait` stumbles over what has no conditions yet."""
-
-    def served() -> bool:
-        try:
-            cluster.kubectl("get", "--raw", "/apis/llmfleet.dev/v1alpha1/llmdeployments?limit=1")
-        except ClusterError:
-            return False
-        return True
-
-    cluster.kubectl("apply", "--server-side", "-f", "crds/")
-    eventually(served, within_s=30, what="LLMDeployments are served")
 
 
 class Fleet:

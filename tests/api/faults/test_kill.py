@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.faults.fleet import Fleet, harm, install_kind
+from tests.api.faults.fleet import Fleet, harm
 from tests.api.faults.proxy import Asked, FaultProxy
 from tests.api.faults.vitals import metric, wait_for_log
+from tests.api.installation import install_kind
 from tests.cluster import Cluster
 from tests.operator_process import OperatorProcess
 from tests.wait import eventually

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmfleet.kube.client import Client
-from tests.api.installation import SYSTEM, Installation, established
+from tests.api.installation import SYSTEM, Installation, install_kind
 from tests.bench.control import fleet
 from tests.bench.control.meters import Meter
 from tests.cluster import Cluster, LocalCluster
@@ -40,8 +40,7 @@ async def open_site(name: str) -> AsyncIterator[Site]:
     cluster = LocalCluster(name).up(nodes=0)
     try:
         cluster.stop("kube-scheduler")
-        cluster.kubectl("apply", "--server-side", "-f", "crds/")
-        established(cluster)
+        install_kind(cluster)
         servers = {
             component: pid for component, pid, _ in cluster.status() if component in _SERVERS and pid is not None
         }

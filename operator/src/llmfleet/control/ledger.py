@@ -112,8 +112,7 @@ class Ledger:
             what = f"something deletes {' '.join(child)} each time that llmfleet makes it"
         else:
             found = differences(sent, live, MANAGER)
-            who = sorted({difference.manager for difference in found if difference.manager})
-            culprit = ", ".join(who) or "a webhook or policy"
+            culprit = _who(found) or "a webhook or policy"
             what = f"{culprit} changes {_what(sent, found)} each time that llmfleet puts it back"
         said = f"{what}: end that, or change the LLMDeployment instead; llmfleet tries again after growing pauses"
         if child in self._entries:
@@ -123,8 +122,8 @@ class Ledger:
 def put_back(sent: Object, live: Object) -> str:
     """Return a clause about what somebody changed of an object that is put back, and who."""
     found = differences(sent, live, MANAGER)
-    who = sorted({difference.manager for difference in found if difference.manager})
-    by = f" (changed by {', '.join(who)})" if who else ""
+    who = _who(found)
+    by = f" (changed by {who})" if who else ""
     return f"{sent['kind']} {sent['metadata']['name']}: {_fields(found)} put back{by}"
 
 
@@ -134,6 +133,10 @@ def _altered(sent: Object, found: Iterable[Difference]) -> str:
 
 def _what(sent: Object, found: Iterable[Difference]) -> str:
     return f"{_fields(found)} of {sent['kind']} {sent['metadata']['name']}"
+
+
+def _who(found: Iterable[Difference]) -> str:
+    return ", ".join(sorted({difference.manager for difference in found if difference.manager}))
 
 
 def _fields(found: Iterable[Difference]) -> str:

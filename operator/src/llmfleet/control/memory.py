@@ -56,8 +56,7 @@ class Memory:
 
     def stands(self, child: ChildKey, wanted: str) -> None:
         """Note that a child is as wanted."""
-        if self._in_place.get(child) != wanted:
-            self._in_place[child] = wanted
+        self._in_place[child] = wanted
 
     def forget(self, child: ChildKey) -> None:
         """Forget a child that was removed on purpose."""

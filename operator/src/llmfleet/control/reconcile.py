@@ -19,6 +19,7 @@ from llmfleet.control.narration import narrate
 from llmfleet.control.stall import stalled
 from llmfleet.control.summary import differs_in_words_only, summarise
 from llmfleet.decide.decision import decide
+from llmfleet.decide.plan import Step
 from llmfleet.kube.client import Client
 from llmfleet.kube.errors import NotFound
 from llmfleet.kube.events import Recorder, Regarding
@@ -123,8 +124,7 @@ class Reconciler:
             log.info("%s", step.message, extra={"reason": step.reason})
             self._metrics.writes.labels(step.reason).inc()
         wait_s = await self._tell(key, snapshot, status, memory)
-        for event in narrate(snapshot, outcome.done, status):
-            self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
+        self._narrate(snapshot, outcome.done, status, now)
         look_s = min((s for s in (wait_s, plan.revisit_s, outcome.look_again_s) if s is not None), default=None)
         return Visit(look_s, refused=outcome.refusal is not None or snapshot.refusal is not None)
 
@@ -155,8 +155,7 @@ class Reconciler:
         else:
             status = stalled(snapshot, refusal, now)
         await self._tell(key, snapshot, status, self._memory(key, snapshot.uid))
-        for event in narrate(snapshot, (), status):
-            self._recorder.event(_regarding(snapshot), event.type, event.reason, event.message, now=now)
+        self._narrate(snapshot, (), status, now)
 
     async def _tell(self, key: Key, snapshot: Snapshot, status: Status, memory: Memory) -> float | None:
         """Write the status if it is news; other words for the same facts wait until the last ones are old enough."""
@@ -184,6 +183,8 @@ class Reconciler:
             log.info("%s: %s", state, status.summary, extra={"reason": state.rpartition(": ")[2]})
         return None
 
-
-def _regarding(snapshot: Snapshot) -> Regarding:
-    return Regarding(API_VERSION, KIND, snapshot.namespace, snapshot.name, snapshot.uid)
+    def _narrate(self, snapshot: Snapshot, done: tuple[Step, ...], status: Status, now: datetime) -> None:
+        """Tell in Events what was done and what changed."""
+        regarding = Regarding(API_VERSION, KIND, snapshot.namespace, snapshot.name, snapshot.uid)
+        for event in narrate(snapshot, done, status):
+            self._recorder.event(regarding, event.type, event.reason, event.message, now=now)
