@@ -6,10 +6,12 @@ Whatever refuses or changes something is named in the status in the API server's
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.api.webhook import mutating_webhook
 from tests.cluster import Cluster, ClusterError
 from tests.models import Models
 from tests.operator_process import OperatorProcess
@@ -48,16 +50,11 @@ class Policies:
 
     def break_webhook(self, group: str, resource: str) -> None:
         """Ask a webhook that does not answer, and refuse what it was not asked about."""
-        hook = {
-            "name": "guard.example.com",
-            "clientConfig": {"url": "https://127.0.0.1:1/guard"},
-            "rules": [self._rule(group, resource, ["CREATE"])],
-            "namespaceSelector": self._selector(),
-            "failurePolicy": "Fail",
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
-        }
-        self._make("ValidatingWebhookConfiguration", {"webhooks": [hook]})
+        self._webhook("Validating", group, resource, ["CREATE"], {"url": "https://127.0.0.1:1/guard"})
+
+    def mutate_by_webhook(self, group: str, resource: str, operations: list[str], client: dict[str, str]) -> None:
+        """Change objects by the webhook behind this `clientConfig`."""
+        self._webhook("Mutating", group, resource, operations, client)
 
     def drop(self) -> None:
         """Take them all away."""
@@ -73,6 +70,18 @@ class Policies:
         if kind == "Validating":
             binding["validationActions"] = ["Deny"]
         self._make(f"{kind}AdmissionPolicyBinding", {"spec": binding})
+
+    def _webhook(self, kind: str, group: str, resource: str, operations: list[str], client: dict[str, str]) -> None:
+        hook = {
+            "name": "guard.example.com",
+            "clientConfig": client,
+            "rules": [self._rule(group, resource, operations)],
+            "namespaceSelector": self._selector(),
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        self._make(f"{kind}WebhookConfiguration", {"webhooks": [hook]})
 
     @staticmethod
     def _rule(group: str, resource: str, operations: list[str]) -> dict[str, Any]:
@@ -271,6 +280,24 @@ def test_what_a_policy_makes_of_a_deployment_is_named_and_does_not_loop_also_aft
     assert "Repaired" not in models.kubectl("get", "events")
 
 
+def test_what_a_webhook_makes_of_a_deployment_is_named_and_does_not_loop(
+    models: Models, policies: Policies, tmp_path: Path
+) -> None:
+    patch = [{"op": "add", "path": "/spec/progressDeadlineSeconds", "value": 4321}]
+    with mutating_webhook(tmp_path, patch) as client:
+        policies.mutate_by_webhook("apps", "deployments", ["CREATE", "UPDATE"], client)
+        in_force(models, lambda: _mutates(models))
+        models.apply()
+        models.wait_ready()
+        words = "changes spec.progressDeadlineSeconds of Deployment chat-"
+        models.wait(lambda: words in models.answer("Ready")["message"], "the field is named")
+        before = _deployment(models)
+        models.apply(name="other")
+        models.wait_ready("other")
+        assert _deployment(models)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        policies.drop()
+
+
 def test_a_policy_that_changes_a_deployment_differently_each_time_does_not_loop(
     models: Models, policies: Policies
 ) -> None:
@@ -313,6 +340,18 @@ def test_what_a_policy_makes_of_pods_is_named(models: Models, policies: Policies
     models.apply()
     models.wait_ready()
     models.wait(lambda: "changed the pods: container agent" in models.answer("Ready")["message"], "it is named")
+
+
+def test_what_a_webhook_makes_of_pods_is_named(models: Models, policies: Policies, tmp_path: Path) -> None:
+    agent = {"name": "agent", "image": "play/ok"}
+    with mutating_webhook(tmp_path, [{"op": "add", "path": "/spec/containers/-", "value": agent}]) as client:
+        policies.mutate_by_webhook("", "pods", ["CREATE"], client)
+        command = ("run", "probe", "--image=play/ok", "--dry-run=server", "-o", "json")
+        in_force(models, lambda: len(json.loads(models.kubectl(*command))["spec"]["containers"]) > 1)
+        models.apply()
+        models.wait_ready()
+        models.wait(lambda: "changed the pods: container agent" in models.answer("Ready")["message"], "it is named")
+        policies.drop()
 
 
 def test_who_changes_an_object_back_each_time_is_named_and_answered_ever_more_slowly(models: Models) -> None:
