@@ -11,8 +11,8 @@ UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen
 CLUSTER := $(RUN) python -m tests.cluster
 PREPARE := $(RUN) python -m tests.prepare
-# Three lanes (tests/conftest.py), each with clusters of its own: most of their time is waiting.
-SIDE_BY_SIDE := -n 3 --dist loadscope --no-loadscope-reorder
+# Two lanes (tests/conftest.py), each with clusters of its own: one of them waits most of its time. LANES=0: one after the other.
+LANES ?= 2
 
 # Who provides the clusters of tests and of cluster-up: local, kind or context:NAME (tests/cluster/README.md).
 PROVIDER ?= $(LLMFLEET_PROVIDER)
@@ -37,11 +37,7 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
 	@$(PREPARE) api nodes e2e
-	@$(RUN) pytest
-
-test-lanes: $(UV) ## The same, three lanes side by side: for machines with more than two cores
-	@$(PREPARE) api nodes e2e
-	@$(RUN) pytest $(SIDE_BY_SIDE)
+	@$(RUN) pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
 test-unit: $(UV) ## Tests that need nothing but Python
 	@$(RUN) pytest tests/unit
@@ -96,5 +92,5 @@ $(UV):
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || { apt-get install -y -qq python3-venv && python3 -m venv $(CACHE)/uv-$(UV_VERSION); }
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e test-lanes bench-control verify lint type generate format \
+.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e bench-control verify lint type generate format \
 	images cluster-up cluster-down

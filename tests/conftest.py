@@ -39,19 +39,22 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         return (yield)
 
 
-_LANES = {"tests/nodes": "nodes", "tests/e2e": "nodes", "tests/api/faults": "faults", "tests/api": "api"}
-"""Folders, whose tests share a cluster, and the lane they run in where lanes run side by side (`pytest -n`)."""
+_LANES = {"tests/nodes": "nodes", "tests/e2e": "nodes", "tests/api/faults": "control", "tests/api": "control"}
+"""Lane of each tier, where two lanes run side by side (`pytest -n 2`), and the order in it.
+
+The lanes take about as long as each other: the faults wait most of their time, for what they broke to be noticed.
+"""
 
 
 class _Lanes(LoadScopeScheduling):
-    """Keeps the tests of a lane together in one process, and other tests by their file."""
+    """Keeps the tests of a lane in one process, and fills the gaps with the other tests, file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _lane(nodeid) or nodeid.partition("::")[0]
+        return _LANES.get(_folder(nodeid)) or nodeid.partition("::")[0]
 
 
-def _lane(nodeid: str) -> str | None:
-    return _LANES.get(nodeid.partition("::")[0].rpartition("/")[0])
+def _folder(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("/")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -59,10 +62,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, let the longest lane begin first."""
+    """Side by side, let the lanes begin before the rest."""
     if hasattr(config, "workerinput"):
-        order = [*dict.fromkeys(_LANES.values()), None]
-        items.sort(key=lambda item: order.index(_lane(item.nodeid)))
+        order = [*_LANES, ""]
+        items.sort(key=lambda item: order.index(folder if (folder := _folder(item.nodeid)) in _LANES else ""))
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,13 @@ def prepare(tiers: list[str]) -> None:
     """Build programs, images and Python environments that are not in the cache yet, for these tiers."""
     wanted = dict.fromkeys(name for tier in tiers for name in _IMAGES[tier])
     with concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="images") as beside:
-        # The images wait mostly for disk and network, the programs for the CPU.
-        made = beside.submit(_store, tuple(wanted))
+        # What is downloaded waits mostly for disk and network, the programs for the CPU.
+        made = [beside.submit(engine_environment.python)] if "e2e" in tiers else []
+        made.append(beside.submit(_store, tuple(wanted)))
         for program in TOOLS_BY_NAME:
             binary(program)
-        made.result()
-    if "e2e" in tiers:
-        engine_environment.python()
+        for task in made:
+            task.result()
 
 
 def _store(names: tuple[str, ...]) -> None:

@@ -1,7 +1,9 @@
 """The operator's command and its small server."""
 
-import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import cast
 
 import httpx
@@ -68,11 +70,11 @@ def test_the_command_says_what_is_wrong(
     assert said in printed.out + printed.err
 
 
-def test_a_missing_kubeconfig_ends_with_a_sentence(
-    capsys: pytest.CaptureFixture[str], tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llmfleet.control.logs.sys.excepthook", None, raising=False)
-    status = main(["run", f"--kubeconfig={tmp_path}/none", "--listen-port=0", "--listen-host=127.0.0.1"])
-    asyncio.set_event_loop(None)
-    assert status == 2
-    assert "none" in capsys.readouterr().err
+def test_a_missing_kubeconfig_ends_with_a_sentence(tmp_path: Path) -> None:
+    # A process of its own: the command sends the logs of its whole process to standard error.
+    flags = [f"--kubeconfig={tmp_path}/none", "--listen-port=0", "--listen-host=127.0.0.1"]
+    command = [sys.executable, "-m", "llmfleet", "run", *flags]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert f"{tmp_path}/none" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -15,14 +15,14 @@ DOCKER = """#!/bin/sh
 echo "$@" >> "$ASKED"
 case "$1" in
   info) echo '{"CgroupDriver": "systemd", "CgroupVersion": "2", "MemoryLimit": true, "PidsLimit": true}' ;;
-  ps) ;;
+  ps | inspect) ;;
   *) echo "no such thing here" >&2; exit 1 ;;
 esac
 """
 
 
 def create(config: Path, tmp_path: Path) -> tuple[str, str]:
-    """Ask kind for a cluster. Return what it said and what it asked of Docker, which has no images."""
+    """Ask kind for a cluster. Return what it said and what it asked of Docker, which has the image and no network."""
     docker, asked = tmp_path / "bin" / "docker", tmp_path / "asked"
     docker.parent.mkdir()
     docker.write_text(DOCKER)
@@ -41,7 +41,7 @@ def test_kind_accepts_the_configuration(nodes: int | None, tmp_path: Path) -> No
     config = tmp_path / "kind.yaml"
     config.write_text(CONFIG.read_text() if nodes is None else yaml.safe_dump(rendered(nodes), sort_keys=False))
     said, asked = create(config, tmp_path)
-    image = re.search(r"pull (kindest/node:v([\d.]+)@\S+)", asked)
+    image = re.search(r"inspect \S+ (kindest/node:v([\d.]+)@\S+)", asked)
     assert image, f"kind did not get as far as its node image: {said}"
     assert image[2].rsplit(".", 1)[0] == KUBERNETES_VERSION.rsplit(".", 1)[0], "the local cluster's minor version"
 
@@ -51,4 +51,4 @@ def test_kind_refuses_a_field_it_does_not_know(tmp_path: Path) -> None:
     config.write_text(CONFIG.read_text().replace("apiServerAddress", "apiServerAdress"))
     said, asked = create(config, tmp_path)
     assert "apiServerAdress" in said
-    assert "pull" not in asked
+    assert "kindest/node" not in asked
