@@ -178,7 +178,7 @@ def _refuses(models: Models, *arguments: str) -> bool:
 
 def test_a_quota_for_deployments_is_named_and_kept_to_when_it_is_raised(models: Models) -> None:
     limit(models, "ResourceQuota", hard={"count/deployments.apps": "0"})
-    models.wait(lambda: models.get("resourcequota", "tight").get("status", {}).get("used"), "the quota is in force")
+    models.wait(lambda: models.get("resourcequotas", "tight").get("status", {}).get("used"), "the quota is in force")
     models.apply()
     tell(models, "Rejected", "the API server refuses Deployment chat-", "exceeded quota: tight")
     assert models.answer("Stalled")["reason"] == "Rejected"
@@ -225,7 +225,7 @@ def test_a_switch_that_is_refused_leaves_what_serves_as_it_is_until_it_is_made(
             "both revisions are scaled",
         )
     tell(models, "Rejected")
-    kept = models.get("deployment", f"chat-{old}")
+    kept = models.get("deployments", f"chat-{old}")
     assert "llmfleet.dev/retired-at" not in kept["metadata"].get("annotations", {})
     assert models.selected() == old
     assert models.answer("Available")["status"] == "True"

@@ -15,7 +15,7 @@ from llmfleet.api.patterns import check_pattern
 from llmfleet.api.schema import VALIDATIONS
 from llmfleet.api.structural import walk
 from tests.api.crd_cases import ALTERNATIVES, FULL, OUT_OF_BOUNDS, VIOLATIONS, Object, deployment, laid
-from tests.api.http import http_client
+from tests.api_http import http_client
 from tests.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.unit.api import pattern_cases, structural_cases

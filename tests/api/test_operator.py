@@ -123,11 +123,11 @@ def test_quota_is_quoted(models: Models) -> None:
 
 def test_an_object_that_is_not_ours_is_left_alone_and_told(models: Models) -> None:
     models.kubectl("create", "service", "clusterip", "chat", "--tcp=80")
-    before = models.get("service")
+    before = models.get("services")
     models.apply()
     models.wait(lambda: models.status().get("state") == "NameTaken", "the collision is told")
     assert "Service chat exists" in models.status()["summary"]
-    assert models.get("service") == before
+    assert models.get("services") == before
     models.kubectl("delete", "service", "chat")
     models.wait_ready()
 
@@ -140,8 +140,8 @@ def test_drift_in_our_fields_is_repaired_and_foreign_fields_stay(models: Models)
     models.kubectl("scale", name, "--replicas=5")
     models.kubectl("patch", "service", "chat", "--type=merge", "-p", '{"spec":{"ports":[{"port":9,"name":"http"}]}}')
     models.kubectl("delete", "pdb", f"chat-{revision}")
-    models.wait(lambda: models.get("deployment", f"chat-{revision}")["spec"]["replicas"] == 2, "replicas are put back")
-    models.wait(lambda: models.get("service")["spec"]["ports"][0]["port"] == 8000, "the port is put back")
+    models.wait(lambda: models.get("deployments", f"chat-{revision}")["spec"]["replicas"] == 2, "replicas are put back")
+    models.wait(lambda: models.get("services")["spec"]["ports"][0]["port"] == 8000, "the port is put back")
 
     def told() -> bool:
         events = models.kubectl("get", "events", "-o", "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}")
@@ -157,7 +157,7 @@ def test_drift_in_our_fields_is_repaired_and_foreign_fields_stay(models: Models)
 
     models.wait(told, "every repair is told, with the field and who changed it")
     models.wait(lambda: len(models.items("poddisruptionbudgets")) == 1, "the budget is made again")
-    assert models.get("deployment", f"chat-{revision}")["metadata"]["annotations"]["example.com/mine"] == "yes"
+    assert models.get("deployments", f"chat-{revision}")["metadata"]["annotations"]["example.com/mine"] == "yes"
 
 
 def test_scaling_the_model_scales_its_engines_and_restarts_none(models: Models) -> None:
@@ -270,7 +270,7 @@ def test_drain_and_startup_apply_from_the_next_revision_on(models: Models) -> No
     models.apply(drain={"timeout": "2m"})
     models.wait(lambda: "next revision" in models.answer("Ready").get("message", ""), "it is announced")
     assert models.revisions() == {revision}
-    template = models.get("deployment", f"chat-{revision}")["spec"]["template"]["spec"]
+    template = models.get("deployments", f"chat-{revision}")["spec"]["template"]["spec"]
     assert template["terminationGracePeriodSeconds"] == 90
 
 

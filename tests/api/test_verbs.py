@@ -141,7 +141,7 @@ def test_a_paused_object_is_left_alone_until_the_pause_ends(models: Models) -> N
     models.wait(lambda: models.status()["observedGeneration"] == generation, "the change was seen")
     models.wait(lambda: models.status()["stable"]["ready"] == 2, "the drift was seen")
     assert models.revisions() == {revision}
-    assert models.get("deployment", f"chat-{revision}")["spec"]["replicas"] == 2
+    assert models.get("deployments", f"chat-{revision}")["spec"]["replicas"] == 2
     assert models.answer("Available")["status"] == "True"
     assert models.answer("Ready")["reason"] == "Paused"
     assert models.status()["state"] == "Paused"
@@ -203,7 +203,7 @@ def test_a_revision_kept_as_the_way_back_is_scaled_down_with_the_rest(models: Mo
     models.apply(image="play/ok:2", replicas=3, rollout={"retainStable": "1h"})
     models.wait_ready()
     models.kubectl("scale", "llm/chat", "--replicas=1")
-    models.wait(lambda: models.get("deployment", f"chat-{old}")["spec"]["replicas"] == 1, "it is scaled down too")
+    models.wait(lambda: models.get("deployments", f"chat-{old}")["spec"]["replicas"] == 1, "it is scaled down too")
 
 
 # --- deletion --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from llmfleet.api.schema import VALIDATIONS
 from llmfleet.api.structural import walk
 from llmfleet.decide.revision import revision_hash
 from tests.api.crd_cases import OUT_OF_BOUNDS, VIOLATIONS, deployment, laid
-from tests.api.http import http_client
+from tests.api_http import http_client
 from tests.cluster import Cluster
 from tests.unit.api.made_specs import MANIFESTS, as_stored
 from tests.unit.api.stored_objects import OBJECTS, REVISION, bare
