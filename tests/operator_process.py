@@ -17,6 +17,15 @@ def environment_of_an_image() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
+def operator_command(*arguments: str) -> list[str]:
+    """Return the command that runs the operator as its image does.
+
+    The image has no `kubernetes` package. Tests have it, and kopf would load it: a quarter of a second, and 10 MiB.
+    """
+    program = "import sys; sys.modules['kubernetes'] = None; from llmfleet.__main__ import main; sys.exit(main())"
+    return [sys.executable, "-c", program, *arguments]
+
+
 class OperatorProcess:
     """``llmfleet run`` against a cluster; as a context it is started and stopped.
 
@@ -42,7 +51,7 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> Self:
         with self.log.open("ab") as out:
             offset = self.log.stat().st_size
-            command = [sys.executable, "-m", "llmfleet", "run", *self._flags]
+            command = operator_command("run", *self._flags)
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=self._environment)
         if wait:
             try:

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 import aiohttp
 
 from tests.bench.control import meters
-from tests.operator_process import environment_of_an_image
+from tests.operator_process import environment_of_an_image, operator_command
 
 _READY_S: Final = 120.0
 _QUIET_S: Final = 3.0
@@ -45,7 +44,7 @@ class Operator:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         flags = [f"--kubeconfig={self._kubeconfig}", "--listen-host=127.0.0.1", f"--listen-port={self.port}"]
-        command = [sys.executable, "-m", "llmfleet", "run", *flags, "--lease-namespace=llmfleet-system"]
+        command = operator_command("run", *flags, "--lease-namespace=llmfleet-system")
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=environment_of_an_image())
 
