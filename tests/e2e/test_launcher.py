@@ -132,17 +132,6 @@ def served_then_refused(api: str, stopped: float) -> int:
     return served
 
 
-def test_an_engine_that_dies_ends_the_launcher_with_a_cause(engine: Launched) -> None:
-    engine.until_ready()
-    processes = engine.descendants()
-    core = next(pid for pid in processes if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(core, signal.SIGKILL)
-    assert engine.end(within_s=60) == 3
-    cause = engine.termination_log.read_text()
-    assert cause == "engine core exited unexpectedly\n"
-    assert engine.left() == set()
-
-
 def test_a_stop_while_it_loads_ends_at_once(engine: Launched) -> None:
     eventually(lambda: engine.state().get("phase") == "Starting", within_s=30, what="the engine's process starts")
     eventually(engine.descendants, within_s=10, what="the engine's process is there")
@@ -152,13 +141,29 @@ def test_a_stop_while_it_loads_ends_at_once(engine: Launched) -> None:
     assert engine.left() == set()
 
 
-def test_an_embedding_model_becomes_ready_and_serves(python: Path, model: Path, tmp_path: Path) -> None:
-    with launched(python, tmp_path, model, "--max-model-len", "512", "--", "--runner", "pooling") as engine:
-        engine.until_ready()
-        assert "warmed up by /v1/embeddings" in engine.output()
-        with openai.OpenAI(base_url=f"{engine.api}/v1", api_key="none", timeout=120) as client:
-            answer = client.embeddings.create(model=NAME, input="Hello", encoding_format="float")
-        assert len(answer.data[0].embedding) > 1
+@pytest.fixture(scope="module")
+def embedder(python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """An engine for two tests, of which the second ends it: a start takes every core for most of a minute."""
+    folder = tmp_path_factory.mktemp("embedder")
+    with launched(python, folder, model, "--max-model-len", "512", "--", "--runner", "pooling") as made:
+        made.until_ready()
+        yield made
+
+
+def test_an_embedding_model_becomes_ready_and_serves(embedder: Launched) -> None:
+    assert "warmed up by /v1/embeddings" in embedder.output()
+    with openai.OpenAI(base_url=f"{embedder.api}/v1", api_key="none", timeout=120) as client:
+        answer = client.embeddings.create(model=NAME, input="Hello", encoding_format="float")
+    assert len(answer.data[0].embedding) > 1
+
+
+def test_an_engine_that_dies_ends_the_launcher_with_a_cause(embedder: Launched) -> None:
+    processes = embedder.descendants()
+    core = next(pid for pid in processes if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(core, signal.SIGKILL)
+    assert embedder.end(within_s=60) == 3
+    assert embedder.termination_log.read_text() == "engine core exited unexpectedly\n"
+    assert embedder.left() == set()
 
 
 def test_what_the_engine_refuses_is_told_in_its_words(python: Path, model: Path, tmp_path: Path) -> None:
