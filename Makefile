@@ -35,12 +35,16 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 
-test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
-	@$(PREPARE) api nodes e2e
+test: $(UV) ## Every test: unit, gateway (real HAProxy), api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
+	@$(PREPARE) gateway api nodes e2e
 	@$(RUN) pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
 test-unit: $(UV) ## Tests that need nothing but Python
 	@$(RUN) pytest tests/unit
+
+test-gateway: $(UV) ## Tests of the gateway's data plane: a real HAProxy, simulated engines, no cluster
+	@$(PREPARE) gateway
+	@$(RUN) pytest tests/gateway
 
 test-api: $(UV) ## Tests against a real control plane without nodes
 	@$(PREPARE) api
@@ -92,5 +96,5 @@ $(UV):
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || { apt-get install -y -qq python3-venv && python3 -m venv $(CACHE)/uv-$(UV_VERSION); }
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo demo-down gpu-check test test-unit test-api test-nodes test-e2e bench-control verify lint type generate format \
+.PHONY: help demo demo-down gpu-check test test-unit test-gateway test-api test-nodes test-e2e bench-control verify lint type generate format \
 	images cluster-up cluster-down

@@ -1,6 +1,6 @@
 """Builds what the tests run, before they begin: it takes long once, shows how far it is, and no time limit runs.
 
-python -m tests.prepare api nodes e2e
+python -m tests.prepare gateway api nodes e2e
 """
 
 import argparse
@@ -8,11 +8,11 @@ import concurrent.futures
 import sys
 from typing import Final
 
-from tests.cluster import ClusterError, images, imagestore
+from tests.cluster import ClusterError, images, imagestore, packages
 from tests.cluster.gotools import TOOLS_BY_NAME, binary
 from tests.e2e import engine_environment
 
-_IMAGES: Final = {"api": (), "nodes": ("operator", "simulator"), "e2e": ("operator", "engine-cpu")}
+_IMAGES: Final = {"gateway": (), "api": (), "nodes": ("operator", "simulator"), "e2e": ("operator", "engine-cpu")}
 
 
 def prepare(tiers: list[str]) -> None:
@@ -24,6 +24,8 @@ def prepare(tiers: list[str]) -> None:
         made.append(beside.submit(_store, tuple(wanted)))
         for program in TOOLS_BY_NAME:
             binary(program)
+        if "gateway" in tiers:
+            packages.haproxy()
         for task in made:
             task.result()
 

@@ -33,6 +33,8 @@ IMAGE_PACKAGES = {
 
 _BESIDE_SUITE = "trixie"
 _BESIDE = ("etcd-server", "containerd")
+_HAPROXY_SUITE = "bookworm"
+_HAPROXY = ("haproxy", "liblua5.3-0", "libopentracing1", "libopentracing-c-wrapper0")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -61,7 +63,21 @@ def beside() -> Path:
 
     The running release may carry an etcd without the endpoints that the API server needs, or an old containerd.
     """
-    return cached("debs", key_of(_BESIDE_SUITE, *_BESIDE, _architecture()), _unpack_beside) / "root"
+    return _unpacked(_BESIDE_SUITE, _BESIDE)
+
+
+def haproxy() -> tuple[Path, dict[str, str]]:
+    """Return HAProxy 2.6, the oldest that gateways run on, and the environment in which it finds its libraries."""
+    root = _unpacked(_HAPROXY_SUITE, _HAPROXY)
+    libraries = next((root / "usr" / "lib").glob("*-linux-gnu"))
+    return root / "usr" / "sbin" / "haproxy", {"LD_LIBRARY_PATH": str(libraries)}
+
+
+def _unpacked(suite: str, packages: tuple[str, ...]) -> Path:
+    def unpack(target: Path) -> None:
+        _unpack(target, suite, packages)
+
+    return cached("debs", key_of(suite, *packages, _architecture()), unpack) / "root"
 
 
 def debian_mirror() -> str:
@@ -94,12 +110,12 @@ def release_sources(suite: str) -> str:
     return f"deb [signed-by={_KEYRING}] {debian_mirror()} {suite} main\n"
 
 
-def _unpack_beside(target: Path) -> None:
-    with PROGRESS.step(f"fetch {' and '.join(_BESIDE)} of Debian {_BESIDE_SUITE}", key="debs", expected=5):
+def _unpack(target: Path, suite: str, packages: tuple[str, ...]) -> None:
+    with PROGRESS.step(f"fetch {packages[0]} of Debian {suite}", key="debs", expected=5):
         work = target / "apt"
         for folder in ("lists/partial", "cache/archives/partial", "parts"):
             (work / folder).mkdir(parents=True)
-        (work / "sources.list").write_text(release_sources(_BESIDE_SUITE))
+        (work / "sources.list").write_text(release_sources(suite))
         private = [
             f"Dir::Etc::sourcelist={work}/sources.list",
             f"Dir::Etc::sourceparts={work}/parts",
@@ -110,7 +126,7 @@ def _unpack_beside(target: Path) -> None:
         ]
         options = [part for setting in private for part in ("-o", setting)]
         _apt(["apt-get", *options, "update", "-q"])
-        _apt(["apt-get", *options, "download", "-q", *_BESIDE], cwd=work)
+        _apt(["apt-get", *options, "download", "-q", *packages], cwd=work)
         for package in sorted(work.glob("*.deb")):
             _apt(["dpkg-deb", "-x", str(package), str(target / "root")])
         subprocess.run(["rm", "-rf", str(work)], check=True)

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
@@ -11,12 +13,17 @@ from pydantic_settings import CliApp
 from llmfleet.control import logs
 from llmfleet.control.process import run
 from llmfleet.control.settings import Settings
+from llmfleet.gateway import agent
+from llmfleet.gateway.settings import AgentSettings
 from llmfleet.kube.errors import ConfigurationError
 
 log = logging.getLogger("llmfleet")
 
-_USAGE = """usage: llmfleet run [flags]     run the operator (llmfleet run --help lists the flags)
-       llmfleet version         print the version
+SettingsT = TypeVar("SettingsT", Settings, AgentSettings)
+
+_USAGE = """usage: llmfleet run [flags]             run the operator (llmfleet run --help lists the flags)
+       llmfleet gateway-agent [flags]   run the agent of a gateway's pod
+       llmfleet version                 print the version
 """
 
 
@@ -26,23 +33,26 @@ def main(arguments: list[str] | None = None) -> int:
     if command == "version":
         sys.stdout.write(f"llmfleet {version('llmfleet')}\n")
         return 0
-    if command != "run":
-        sys.stderr.write(_USAGE)
-        return 0 if command in ("-h", "--help") else 2
-    return _run(rest)
+    if command == "run":
+        return _run(Settings, run, rest)
+    if command == "gateway-agent":
+        return _run(AgentSettings, agent.run, rest)
+    sys.stderr.write(_USAGE)
+    return 0 if command in ("-h", "--help") else 2
 
 
-def _run(flags: list[str]) -> int:
+def _run(kind: type[SettingsT], process: Callable[[SettingsT], Coroutine[Any, Any, None]], flags: list[str]) -> int:
     try:
-        settings = CliApp.run(Settings, cli_args=flags)
+        settings = CliApp.run(kind, cli_args=flags)
     except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
         for fault in error.errors(include_url=False):
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-            sys.stderr.write(f"llmfleet: --{name} (LLMFLEET_{name.replace('-', '_').upper()}): {fault['msg']}\n")
+            sys.stderr.write(f"llmfleet: --{name} ({prefix}{name.replace('-', '_').upper()}): {fault['msg']}\n")
         return 2
     logs.configure(settings.log_level)
     try:
-        asyncio.run(run(settings))
+        asyncio.run(process(settings))
     except ConfigurationError as error:
         log.error("%s", error)  # noqa: TRY400 - the text says it all
         return 2

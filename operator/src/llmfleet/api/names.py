@@ -10,6 +10,8 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "LLMDeployment"
 PLURAL: Final = "llmdeployments"
+ROUTE_KIND: Final = "LLMRoute"
+ROUTE_PLURAL: Final = "llmroutes"
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_APP: Final = "app.kubernetes.io/name"

@@ -50,11 +50,13 @@ class Resource:
 _ALL = (
     Resource("", "v1", "events", "Event"),
     Resource("", "v1", "pods", "Pod"),
+    Resource("", "v1", "secrets", "Secret"),
     Resource("", "v1", "services", "Service"),
     Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource("apps", "v1", "deployments", "Deployment"),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
     Resource("llmfleet.dev", "v1alpha1", "llmdeployments", "LLMDeployment"),
+    Resource("llmfleet.dev", "v1alpha1", "llmroutes", "LLMRoute"),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
 
