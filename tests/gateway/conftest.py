@@ -105,9 +105,9 @@ class Gateway:
         """Return HAProxy's file and its maps."""
         return sorted([*self._folder.glob("*.cfg"), *self._folder.glob("*.map")])
 
-    def files(self) -> list[Path]:
+    def written(self) -> bytes:
         """Return everything that was written for HAProxy, and what it printed."""
-        return [path for path in self._folder.rglob("*") if path.is_file()]
+        return b"".join(path.read_bytes() for path in self._folder.rglob("*") if path.is_file())
 
     def stop(self) -> None:
         self.process.terminate()
