@@ -63,7 +63,7 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         fixed = {"bind": f"127.0.0.1:{self.port}", "keys": False, "sizes": sizes_for((), {}), "connections": 2000}
-        self._folder = folder
+        self.folder = folder
         self._structure = Structure(**{**fixed, **structure})
         self.begin_anew()
         self._output = folder / "haproxy.log"
@@ -71,7 +71,7 @@ class Gateway:
 
     def begin_anew(self) -> None:
         """Put an agent in place of the one before, that knows nothing."""
-        self.proxy = Proxy(self._folder, self._structure)
+        self.proxy = Proxy(self.folder, self._structure)
         self.proxy.boot()
 
     def restart(self) -> None:
@@ -84,7 +84,7 @@ class Gateway:
 
     def _start(self) -> subprocess.Popen[bytes]:
         program, environment = haproxy()
-        folder = self._folder
+        folder = self.folder
         command = [str(program), "-W", "-S", f"{folder}/master.sock,mode,600", "-f", f"{folder}/haproxy.cfg"]
         with self._output.open("ab") as output:
             return subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT)
@@ -103,11 +103,11 @@ class Gateway:
 
     def configuration(self) -> list[Path]:
         """Return HAProxy's file and its maps."""
-        return sorted([*self._folder.glob("*.cfg"), *self._folder.glob("*.map")])
+        return sorted([*self.folder.glob("*.cfg"), *self.folder.glob("*.map")])
 
     def written(self) -> bytes:
         """Return everything that was written for HAProxy, and what it printed."""
-        return b"".join(path.read_bytes() for path in self._folder.rglob("*") if path.is_file())
+        return b"".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
 
     def stop(self) -> None:
         self.process.terminate()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from llmfleet.api.names import LABEL_MANAGED_BY, MANAGED_BY, ROUTE_KIND
 from llmfleet.gateway import world
+from llmfleet.gateway.accounts import Accounts, listen
 from llmfleet.gateway.haproxy.file import Structure
 from llmfleet.gateway.haproxy.proxy import Proxy
 from llmfleet.gateway.haproxy.runtime import HaproxyError
@@ -52,7 +53,9 @@ async def run(settings: AgentSettings) -> None:
         connection = Connection.load(settings.kubeconfig, None)
         session = await stack.enter_async_context(open_session(connection))
         view = View(Client(session, connection.server), settings)
-        runner = await serve(settings.listen_host, settings.listen_port, proxy)
+        accounts = Accounts(proxy.revision_of, echo=settings.access_log)
+        stack.callback((await listen(settings.folder / "log.sock", accounts)).close)
+        runner = await serve(settings.listen_host, settings.listen_port, proxy, accounts)
         stack.push_async_callback(runner.cleanup)
         tasks = [asyncio.create_task(reflector.run()) for reflector in view.reflectors]
         await look_after(proxy, view, stop)

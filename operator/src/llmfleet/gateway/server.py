@@ -2,10 +2,11 @@
 
 from aiohttp import web
 
+from llmfleet.gateway.accounts import Accounts
 from llmfleet.gateway.haproxy.proxy import Proxy
 
 
-async def serve(host: str, port: int, proxy: Proxy) -> web.AppRunner:
+async def serve(host: str, port: int, proxy: Proxy, accounts: Accounts) -> web.AppRunner:
     """Start the server; the caller ends it by ``cleanup()``."""
 
     async def livez(_: web.Request) -> web.Response:
@@ -19,11 +20,15 @@ async def serve(host: str, port: int, proxy: Proxy) -> web.AppRunner:
         found = proxy.route((request.match_info["namespace"], request.match_info["name"]))
         return web.json_response(found, status=404) if found is None else web.json_response(found)
 
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=accounts.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
     app = web.Application()
     app.add_routes(
         [
             web.get("/livez", livez),
             web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
             web.get("/routes/{namespace}/{name}", route),
         ]
     )

@@ -31,4 +31,5 @@ class AgentSettings(BaseSettings):
         None, description="Kubeconfig to use; without one, the cluster that the process runs in."
     )
     boot: bool = Field(default=False, description="Write the files that HAProxy starts with, and end.")
+    access_log: bool = Field(default=True, description="Write a line for each request to standard output.")
     log_level: str = Field("INFO", description="Least severity to log.")

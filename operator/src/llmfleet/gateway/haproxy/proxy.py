@@ -52,6 +52,7 @@ class Proxy:
         self._master = Master(folder / "master.sock")
         self._refused: Structure | None = None
         self._routing = Routing()
+        self._revisions: Mapping[str, str] = {}
         self.current: Worker | None = None
         """The worker that takes new requests, as it was after the last look."""
 
@@ -79,6 +80,7 @@ class Proxy:
             self._adopt(current)
         if self._short(routing, current) and await self._enlarge(routing):
             return False
+        self._revisions = {backend: arm.revision for backend, arm in self._arms(routing).items()}
         told = [await self._tell(worker, routing) for worker in workers]
         self._write(routing)
         self.current = current if not any(told) else await self._look(current.pid)
@@ -111,6 +113,10 @@ class Proxy:
                 for side, arm in enumerate(arms)
             ],
         }
+
+    def revision_of(self, backend: str) -> str:
+        """Return the revision that a backend serves, empty where it serves none."""
+        return self._revisions.get(backend, "")
 
     async def workers(self) -> tuple[int, ...]:
         """Return the pids of HAProxy's workers, the one that takes new requests first.
