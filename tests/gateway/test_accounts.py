@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -35,6 +35,13 @@ class Books:
         deadline = time.monotonic() + 5
         while (found := self.value(name, **labels)) != count:
             assert time.monotonic() < deadline, f"{name} {labels} is {found}, not {count}"
+            await asyncio.sleep(0.02)
+
+    @staticmethod
+    async def until(condition: Callable[[], Awaitable[float]]) -> None:
+        deadline = time.monotonic() + 5
+        while not await condition():
+            assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
 
 
@@ -90,8 +97,7 @@ async def test_a_caller_who_leaves_frees_the_engine_within_200_ms(
     engine = simulate("chat", "--time-to-first-token=20s")
     await gateway.route(routing(model("chat", engine)))
     asked = asyncio.create_task(ask(client, "chat"))
-    while await busy(engine) == 0:
-        await asyncio.sleep(0.02)
+    await books.until(lambda: busy(engine))
     asked.cancel()
     left = time.monotonic()
     await books.wait(1, "llmfleet_gateway_requests_total", outcome="left")

@@ -66,7 +66,7 @@ def parsed(line: bytes) -> Request:
     )
 
 
-def _number(text: str | int | float) -> float:
+def _number(text: str | float) -> float:
     return float(text) if text != "" else 0.0
 
 
@@ -98,8 +98,8 @@ class Accounts:
         labels = ["model", "revision", "tenant"]
         self._requests = Counter(
             "llmfleet_gateway_requests",
-            "Finished requests by outcome: `ok`; `refused`, by the gateway; `invalid`, 4xx of the engine; `failed`, 5xx "
-            "of it or none; `cut`, in the middle of an answer; `left`, by the caller.",
+            "Finished requests by outcome: `ok`; `refused`, by the gateway; `invalid`, 4xx of the engine; `failed`, "
+            "5xx of it or none; `cut`, in the middle of an answer; `left`, by the caller.",
             [*labels, "outcome"],
             registry=self._registry,
         )
@@ -162,7 +162,7 @@ class _Receiver(asyncio.DatagramProtocol):
 
 async def listen(path: Path, accounts: Accounts) -> asyncio.DatagramTransport:
     """Receive HAProxy's log at a socket of the shared folder; the caller closes it."""
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, before anything else runs
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _Receiver(accounts.take), local_addr=str(path), family=socket.AF_UNIX
     )
