@@ -21,7 +21,7 @@ def line(**changed: object) -> bytes:
         "bytes_out": 200,
         "queue_ms": "20",
         "connect_ms": "10",
-        "held_ms": "",
+        "held_ms": "-",
         "began": "1000000",
         "sent": "1100000",
         "first": "1500000",
@@ -56,7 +56,7 @@ def test_every_end_has_its_outcome(changed: dict[str, object], outcome: str) -> 
 
 
 def test_what_was_refused_before_has_no_times_and_no_backend() -> None:
-    found = parsed(line(engine="<NOSRV>", backend="gateway", status=401, end="PR", sent="", first="", queue_ms="-1"))
+    found = parsed(line(engine="<NOSRV>", backend="gateway", status=401, end="PR", sent="-", first="-", queue_ms="-1"))
     assert (found.backend, found.user_ttft_s, found.engine_ttft_s) == ("", None, None)
 
 

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 _NO_SERVER: Final = "<NOSRV>"
+_UNSET: Final = "-"
 _ENGINE_FAULT, _CALLER_FAULT = 500, 400
 
 
@@ -56,7 +57,7 @@ def parsed(line: bytes) -> Request:
     waited_s = (max(0.0, _number(said["queue_ms"])) + max(0.0, _number(said["connect_ms"]))) / 1e3
     return Request(
         model=said["model"],
-        tenant=said["tenant"],
+        tenant="" if said["tenant"] == _UNSET else said["tenant"],
         backend="" if said["engine"] == _NO_SERVER else said["backend"],
         outcome=_outcome(said["engine"], said["status"], said["end"]),
         retries=int(_number(said["retries"].lstrip("+"))),
@@ -67,7 +68,7 @@ def parsed(line: bytes) -> Request:
 
 
 def _number(text: str | float) -> float:
-    return float(text) if text != "" else 0.0
+    return float(text) if text not in ("", _UNSET) else 0.0
 
 
 def _outcome(engine: str, status: int, end: str) -> str:
@@ -124,11 +125,14 @@ class Accounts:
         )
 
     def take(self, line: bytes) -> None:
-        """Count one line of HAProxy's log."""
+        """Count one line of HAProxy's log; what it says of itself goes into ours."""
+        if not line.startswith(b"{"):
+            log.info("HAProxy: %s", line.decode(errors="replace").strip())
+            return
         try:
             request = parsed(line)
-        except (ValueError, KeyError, TypeError):
-            log.warning("a line of HAProxy's log cannot be read: %r", line[:200])
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("a line of HAProxy's log cannot be read (%r): %r", error, line)
             return
         if self._echo:
             sys.stdout.write(line.decode(errors="replace").strip() + "\n")

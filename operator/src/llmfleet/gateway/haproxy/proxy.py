@@ -76,7 +76,7 @@ class Proxy:
         if not workers:
             return False
         current = workers[0]
-        if self.current is None:
+        if not self._slots:
             self._adopt(current)
         if self._short(routing, current) and await self._enlarge(routing):
             return False
@@ -146,7 +146,7 @@ class Proxy:
             balance: max(size, slots_in(worker.backends, balance)) for balance, size in self._structure.sizes.items()
         }
         self._structure = replace(self._structure, sizes=sizes)
-        self._slots = self._slots or _slots(worker.maps["routes.map"])
+        self._slots = _slots(worker.maps["routes.map"])
 
     def _short(self, routing: Routing, worker: Worker) -> bool:
         """Give the models their slots; return whether some got none."""
