@@ -35,7 +35,7 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 
-test: $(UV) ## Every test: unit, gateway (real HAProxy), api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as for cluster-up
+test: $(UV) ## Every test: unit, gateway, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as below
 	@$(PREPARE) gateway api nodes e2e
 	@$(RUN) pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
