@@ -35,14 +35,14 @@ gpu-check: $(UV) ## On a machine with an NVIDIA GPU: the launcher's GPU check an
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 
-test: $(UV) ## Every test: unit, gateway, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as below
-	@$(PREPARE) gateway api nodes e2e
+test: $(UV) ## Every test: unit, api (real API server), nodes (real pods), e2e (real vLLM); PROVIDER as below
+	@$(PREPARE) api nodes e2e
 	@$(RUN) pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
 test-unit: $(UV) ## Tests that need nothing but Python
 	@$(RUN) pytest tests/unit
 
-test-gateway: $(UV) ## Tests of the gateway's data plane: a real HAProxy, simulated engines, no cluster
+test-gateway: $(UV) ## Tests of the gateway's data plane, not yet a part of make test: real HAProxy, simulated engines
 	@$(PREPARE) gateway
 	@$(RUN) pytest tests/gateway
 
