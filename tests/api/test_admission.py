@@ -249,6 +249,7 @@ def test_a_refused_deletion_of_an_old_revision_is_named_and_the_new_one_serves(
 
 # --- objects that something changes ----------------------------------------------------------------------------------
 
+CHANGED = "changes spec.progressDeadlineSeconds of Deployment chat-"
 DEADLINE = "Object{spec: Object.spec{progressDeadlineSeconds: 4321}}"
 COUNTER = (
     "Object{spec: Object.spec{progressDeadlineSeconds: "
@@ -261,22 +262,31 @@ def _mutates(models: Models) -> bool:
     return json.loads(models.kubectl(*command))["spec"]["progressDeadlineSeconds"] >= 4321
 
 
+def _named(models: Models) -> dict[str, Any]:
+    """Make a model whose Deployment is changed on its way; return that once the status tells it."""
+    models.apply()
+    models.wait_ready()
+    models.wait(lambda: CHANGED in models.answer("Ready")["message"], "the field is named")
+    return _deployment(models)
+
+
+def _left_alone(models: Models, before: dict[str, Any]) -> None:
+    """Check that a Deployment is not written again while another model is made from nothing to ready."""
+    models.apply(name="other")
+    models.wait_ready("other")
+    assert _deployment(models)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
 def test_what_a_policy_makes_of_a_deployment_is_named_and_does_not_loop_also_after_a_restart(
     models: Models, policies: Policies, operator: OperatorProcess
 ) -> None:
     policies.mutate("apps", "deployments", ["CREATE", "UPDATE"], DEADLINE)
     in_force(models, lambda: _mutates(models))
-    models.apply()
-    models.wait_ready()
-    words = "changes spec.progressDeadlineSeconds of Deployment chat-"
-    models.wait(lambda: words in models.answer("Ready")["message"], "the field is named")
-    before = _deployment(models)
+    before = _named(models)
     operator.stop()
     operator.start()
-    models.apply(name="other")
-    models.wait_ready("other")
-    models.wait(lambda: words in models.answer("Ready")["message"], "the field is named again")
-    assert _deployment(models)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    _left_alone(models, before)
+    models.wait(lambda: CHANGED in models.answer("Ready")["message"], "the field is named again")
     assert "Repaired" not in models.kubectl("get", "events")
 
 
@@ -287,14 +297,7 @@ def test_what_a_webhook_makes_of_a_deployment_is_named_and_does_not_loop(
     with mutating_webhook(tmp_path, patch) as client:
         policies.mutate_by_webhook("apps", "deployments", ["CREATE", "UPDATE"], client)
         in_force(models, lambda: _mutates(models))
-        models.apply()
-        models.wait_ready()
-        words = "changes spec.progressDeadlineSeconds of Deployment chat-"
-        models.wait(lambda: words in models.answer("Ready")["message"], "the field is named")
-        before = _deployment(models)
-        models.apply(name="other")
-        models.wait_ready("other")
-        assert _deployment(models)["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        _left_alone(models, _named(models))
         policies.drop()
 
 

@@ -51,6 +51,7 @@ class Proxy:
         self._slots: Mapping[str, Slot] = {}
         self._master = Master(folder / "master.sock")
         self._refused: Structure | None = None
+        self._written: object = None
         self._routing = Routing()
         self._revisions: Mapping[str, str] = {}
         self.current: Worker | None = None
@@ -197,6 +198,10 @@ class Proxy:
         )
 
     def _write(self, routing: Routing) -> None:
+        """Write the files, unless they are as they should be."""
+        wanted = (self._structure, routing, self._slots)
+        if wanted == self._written:
+            return
         for tenant in routing.tenants or ():
             seen = (model for model in routing.models.values() if tenant.may_call(model.name))
             file.put(self._folder / "models" / f"{tenant.name}.json", file.listing(seen))
@@ -205,6 +210,7 @@ class Proxy:
         for name, entries in self._maps(routing).items():
             file.put(self._folder / name, file.map_text(entries))
         file.put(self._folder / file.NAME, file.rendered(self._structure, self._arms(routing), self._folder))
+        self._written = wanted
 
     def _arms(self, routing: Routing) -> dict[str, Arm]:
         return {
