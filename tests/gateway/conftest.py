@@ -45,6 +45,12 @@ class Simulator:
     def engine(self, *, leaving: bool = False) -> Engine:
         return Engine(self.uid, "127.0.0.1", self.port, leaving)
 
+    async def metric(self, name: str) -> float:
+        """Return a metric of the engine, summed up over its labels."""
+        async with httpx.AsyncClient() as client:
+            metrics = (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
+
     def _answers(self) -> bool:
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}/health").is_success

@@ -97,16 +97,8 @@ async def test_a_caller_who_leaves_frees_the_engine_within_200_ms(
     engine = simulate("chat", "--time-to-first-token=20s")
     await gateway.route(routing(model("chat", engine)))
     asked = asyncio.create_task(ask(client, "chat"))
-    await books.until(lambda: busy(engine))
+    await books.until(lambda: engine.metric("vllm:num_requests_running"))
     asked.cancel()
     left = time.monotonic()
     await books.wait(1, "llmfleet_gateway_requests_total", outcome="left")
     assert time.monotonic() - left < 0.2
-
-
-async def busy(engine: Simulator) -> float:
-    async with httpx.AsyncClient() as client:
-        metrics = (await client.get(f"http://127.0.0.1:{engine.port}/metrics")).text
-    return sum(
-        float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith("vllm:num_requests_running{")
-    )

@@ -103,29 +103,20 @@ async def test_a_share_of_conversations_goes_to_the_canary_and_each_stays_where_
         return {talk: await served(talk) for talk in range(200)}
 
     async def served(talk: int) -> str:
-        before = await counted(canary)
+        before = await canary.metric("vllm:request_success_total")
         answer = await client.post(
             "/v1/completions",
             json={"model": "chat", "prompt": "Hello", "max_tokens": 1},
             headers={"x-conversation-id": f"talk {talk}"},
         )
         assert answer.status_code == 200
-        return "canary" if await counted(canary) > before else "stable"
+        return "canary" if await canary.metric("vllm:request_success_total") > before else "stable"
 
     few, more = await spread(1000), await spread(3000)
     assert 5 <= Counter(few.values())["canary"] <= 40
     assert 35 <= Counter(more.values())["canary"] <= 90
     assert {talk for talk, arm in few.items() if arm == "canary"} <= {t for t, arm in more.items() if arm == "canary"}
     assert "canary" not in (await spread(0)).values()
-
-
-async def counted(engine: Simulator) -> float:
-    """Return how many requests an engine has answered."""
-    async with httpx.AsyncClient() as client:
-        metrics = (await client.get(f"http://127.0.0.1:{engine.port}/metrics")).text
-    return sum(
-        float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith("vllm:request_success_total")
-    )
 
 
 async def test_requests_are_held_until_the_first_engine_is_there(

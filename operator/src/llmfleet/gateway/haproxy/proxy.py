@@ -81,8 +81,9 @@ class Proxy:
             self._adopt(current)
         if self._short(routing, current) and await self._enlarge(routing):
             return False
-        self._revisions = {backend: arm.revision for backend, arm in self._arms(routing).items()}
-        told = [await self._tell(worker, routing) for worker in workers]
+        arms, maps = self._arms(routing), self._maps(routing)
+        self._revisions = {backend: arm.revision for backend, arm in arms.items()}
+        told = [await self._tell(worker, arms, maps) for worker in workers]
         self._write(routing)
         self.current = current if not any(told) else await self._look(current.pid)
         return not told[0]
@@ -101,8 +102,10 @@ class Proxy:
     def route(self, key: tuple[str, str]) -> dict[str, Any] | None:
         """Return what HAProxy really does with an LLMRoute now, as of the last look; None where it does nothing."""
         model = next((model for model in self._routing.models.values() if model.route == key), None)
-        told = self.current.maps["routes.map"].get(model.name) if model is not None and self.current else None
-        if model is None or told is None or self.current is None:
+        if model is None or self.current is None:
+            return None
+        told = self.current.maps["routes.map"].get(model.name)
+        if told is None:
             return None
         slot, share = told.split(":")[:2]
         arms = (model.stable, model.canary) if model.canary.revision else (model.stable,)
@@ -172,13 +175,11 @@ class Proxy:
         self._write(routing)
         return False
 
-    async def _tell(self, worker: Worker, routing: Routing) -> list[str]:
+    async def _tell(self, worker: Worker, arms: Mapping[str, Arm], maps: Mapping[str, Mapping[str, str]]) -> list[str]:
         """Give a worker the orders that it needs; return them."""
-        arms = {name: arm for name, arm in self._arms(routing).items() if name in worker.backends}
-        told = orders.orders(arms, worker.servers)
-        wanted = self._maps(routing)
+        told = orders.orders({name: arm for name, arm in arms.items() if name in worker.backends}, worker.servers)
         for name, stand in worker.maps.items():
-            told += orders.map_orders(str(self._folder / name), wanted[name], stand)
+            told += orders.map_orders(str(self._folder / name), maps[name], stand)
         if told:
             await self._master.tell(worker.pid, told)
         return told

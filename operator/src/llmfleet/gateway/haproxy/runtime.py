@@ -61,16 +61,14 @@ class Master:
         """
         return _processes(await self._ask("show proc"))
 
-    async def tell(self, pid: int, orders: Sequence[str]) -> list[str]:
-        """Give orders to a worker; return what it answered, in pieces that hold one or more answers.
+    async def tell(self, pid: int, orders: Sequence[str]) -> None:
+        """Give orders to a worker. What it answers is not read: the next look tells what came of them.
 
         Raises:
             HaproxyError: It does not answer.
         """
-        return [
+        for first in range(0, len(orders), _AT_ONCE):
             await self._ask(";".join(f"@!{pid} {order}" for order in orders[first : first + _AT_ONCE]))
-            for first in range(0, len(orders), _AT_ONCE)
-        ]
 
     async def ask(self, pid: int, order: str) -> str:
         """Return a worker's answer to one order.
